@@ -1,0 +1,3 @@
+module tirl
+
+go 1.26
