@@ -2,6 +2,7 @@ package automaton
 
 import (
 	"hash/fnv"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -162,4 +163,17 @@ func mergeRanges(in []port.Range) []port.Range {
 		out = append(out, r)
 	}
 	return out
+}
+
+// Grants says whether some door of the class with this ID opens to a source.
+func (g *Program) Grants(id uint32, source netip.Addr) bool {
+	return slices.ContainsFunc(g.Doors, func(d Door) bool {
+		c := g.Classes[d.Class]
+		return c.ID == id && !c.Once && d.Admits(source)
+	})
+}
+
+// Admits says whether the door opens to a source.
+func (d Door) Admits(source netip.Addr) bool {
+	return len(d.From) == 0 || slices.ContainsFunc(d.From, func(n netip.Prefix) bool { return n.Contains(source) })
 }

@@ -155,9 +155,7 @@ func (in *Interpreter) doorOf(done []port.Port) int {
 }
 
 func (in *Interpreter) within(door int, src netip.Addr) bool {
-	from := in.g.Doors[door].From
-	src = in.g.Source(src)
-	return len(from) == 0 || slices.ContainsFunc(from, func(n netip.Prefix) bool { return n.Contains(src) })
+	return in.g.Doors[door].Admits(in.g.Source(src))
 }
 
 func (in *Interpreter) granted(p Packet) bool {

@@ -1,0 +1,41 @@
+# make demo   the main job, in private network namespaces
+# make test   every test, on the real kernel
+# make lint   go vet, staticcheck, gofmt, and the builds for other systems
+# make install   tirl into $(DESTDIR)$(PREFIX)/sbin
+
+PREFIX = /usr/local
+SHELL = /bin/sh
+export PATH := $(PATH):/usr/local/go/bin:/usr/local/sbin:/usr/sbin:/sbin
+
+RUN = nft=nftables iptables=iptables ip=iproute2
+CLIENTS = nc.openbsd=netcat-openbsd nc.traditional=netcat-traditional hping3=hping3 \
+	knock=knockd ssh=openssh-client sshd=openssh-server ssh-keygen=openssh-client
+VERSION = $(shell git describe --always --dirty 2>/dev/null || echo unknown)
+BUILD = CGO_ENABLED=0 go build -trimpath -ldflags "-X tirl/internal/cli.buildVersion=$(VERSION)"
+
+.PHONY: all demo test lint install
+all: bin/tirl
+
+.PHONY: bin/tirl
+bin/tirl:
+	$(BUILD) -o $@ ./cmd/tirl
+
+demo: bin/tirl
+	@scripts/need $(RUN)
+	@bin/tirl demo
+
+test:
+	@scripts/need $(RUN) $(CLIENTS)
+	@scripts/test
+
+lint:
+	@test -z "$$(gofmt -l .)" || { gofmt -l . >&2; echo "lint: gofmt would change these" >&2; exit 1; }
+	go vet ./...
+	go tool staticcheck ./...
+	@for os in linux/arm64 darwin/arm64 windows/amd64 freebsd/amd64; do \
+		echo "build for $$os"; \
+		GOOS=$${os%/*} GOARCH=$${os#*/} CGO_ENABLED=0 go build -o /dev/null ./cmd/tirl || exit 1; \
+	done
+
+install: bin/tirl
+	install -D -m 755 bin/tirl $(DESTDIR)$(PREFIX)/sbin/tirl

@@ -1,0 +1,249 @@
+package nftables
+
+import (
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+
+	"tirl/internal/automaton"
+	"tirl/internal/port"
+)
+
+// syn is a TCP packet that can open a connection.
+const syn = "tcp flags & (fin | syn | rst | ack) == syn"
+
+// chains writes all chains with their rules.
+func (w *writer) chains(g *automaton.Program, fams [2]family) {
+	w.chain("about", func() {
+		w.rule("policy "+g.PolicyHash, "return")
+	})
+	if g.Firewall {
+		w.chain("input", func() { w.input(g) })
+	} else {
+		w.chain("prerouting", func() { w.prerouting(g) })
+	}
+	w.chain("door", func() { w.door(g, fams) })
+	w.chain("listen", func() {
+		w.rule("no place yet", "meta priority set none")
+		for _, f := range fams {
+			w.rule("each family has its own sources", "meta nfproto %s goto listen%s", f.nfproto, f.digit)
+		}
+	})
+	for _, f := range fams {
+		w.listening(g, f)
+		w.moving(g, f)
+	}
+	w.opening(g, fams)
+	w.chain("clean", func() {
+		w.rule("leave no trace of a place", "meta priority set none")
+	})
+}
+
+// prerouting is guard mode: only the doors' services are ever refused. After
+// conntrack (-200) and before DNAT (-100), so that ports that are published by
+// DNAT, as Docker does, are covered.
+func (w *writer) prerouting(g *automaton.Program) {
+	w.line("\t\ttype filter hook prerouting priority mangle; policy accept;")
+	w.exempt(g)
+	w.rule("a hidden service", portPart+" @service goto door")
+	if g.Heard(port.TCP) {
+		w.rule("hear TCP", "%s ct state new,untracked fib daddr type local goto listen", syn)
+	}
+	if g.Heard(port.UDP) {
+		w.rule("hear UDP", "meta l4proto udp ct state new,untracked fib daddr type local goto listen")
+	}
+}
+
+// input is firewall mode: what nothing accepts is dropped.
+func (w *writer) input(g *automaton.Program) {
+	// The last rule drops, not the policy: should somebody flush this table, or
+	// load guard mode over it by hand, an empty chain must not lock everybody out.
+	w.line("\t\ttype filter hook input priority filter; policy accept;")
+	w.exempt(g)
+	if g.ICMP {
+		w.rule("ICMP", "meta nfproto ipv4 meta l4proto icmp accept")
+		w.rule("ICMPv6", "meta nfproto ipv6 meta l4proto ipv6-icmp accept")
+	} else {
+		w.rule("neighbour discovery", "meta nfproto ipv6 icmpv6 type { %s } accept", numbers(automaton.AlwaysICMPv6()))
+	}
+	if g.DHCP {
+		w.rule("DHCP client", "meta nfproto ipv4 udp sport 67 udp dport 68 accept")
+		w.rule("DHCPv6 client", "ip6 saddr fe80::/10 udp dport 546 accept")
+	}
+	if len(g.Protos) > 0 {
+		w.rule("public protocols", "meta l4proto { %s } accept", numbers(g.Protos))
+	}
+	w.rule("a hidden service", portPart+" @service goto door")
+	w.rule("part of an accepted flow", "ct state related accept")
+	w.rule("no part of any flow", "ct state invalid drop")
+	w.rule("not to this host alone", "fib daddr type != local drop")
+	w.rule("hear everything else", "jump listen")
+	w.refuse(g)
+	w.rule("what nothing accepts is dropped", "drop")
+}
+
+// exempt accepts what is never judged.
+func (w *writer) exempt(g *automaton.Program) {
+	w.rule("flows that were answered", "ct state established accept")
+	w.rule("loopback", `iif "lo" accept`)
+	for _, f := range families(g) {
+		if slices.ContainsFunc(g.Trust, f.has) {
+			w.rule("trusted sources", "%s @trust%s accept", fromAddr(f), f.digit)
+		}
+	}
+	if len(g.Ifaces) > 0 {
+		quoted := make([]string, len(g.Ifaces))
+		for i, name := range g.Ifaces {
+			quoted[i] = strconv.Quote(name)
+		}
+		w.rule("trusted interfaces", "iifname { %s } accept", strings.Join(quoted, ", "))
+	}
+	if len(g.Public) > 0 {
+		w.rule("public services", portPart+" @public accept")
+	}
+}
+
+// door judges packets to a hidden service.
+func (w *writer) door(g *automaton.Program, fams [2]family) {
+	if !g.Firewall {
+		w.rule("only a SYN can open a connection", "tcp flags & (fin | syn | rst | ack) != syn accept")
+		w.rule("routed on to another host", "fib daddr type != { local, broadcast, multicast, anycast } accept")
+	}
+	w.rule("a broadcast reaches the service too", "fib daddr type != local drop")
+	w.rule("no part of any flow", "ct state invalid drop")
+	for i := range g.GrantLayers() {
+		for _, f := range fams {
+			w.rule("the source holds a grant", "meta priority set "+portPart+" map @%s %s . meta priority @%s meta priority set none accept",
+				layerName(i), f.addr, f.grant)
+		}
+	}
+	w.rule("may be let in once; counts as a wrong packet", "jump listen")
+	w.refuse(g)
+	w.rule("closed", "drop")
+}
+
+// refuse turns a packet away as a closed port does, if the policy says so.
+func (w *writer) refuse(g *automaton.Program) {
+	if g.Reset {
+		w.rule("as a closed port answers", "meta l4proto tcp reject with tcp reset")
+		w.rule("as a closed port answers", "meta l4proto udp reject with icmpx type port-unreachable")
+	}
+}
+
+// listening finds a source's place and makes it pay.
+func (w *writer) listening(g *automaton.Program, f family) {
+	w.chain("listen"+f.digit, func() {
+		w.rule("the place after one knock", "meta priority set %s map @%s", f.place, f.started)
+		w.rule("the place after more", "meta priority set %s map @%s", f.place, f.advanced)
+		w.rule("no bucket yet", "%s != @%s goto idle%s", f.bucketKey, f.bucket, f.digit)
+		w.rule("bucket empty: not heard", "%s goto clean", limit(g, f))
+		w.stays(g, f)
+		w.rule("move on", "goto move%s", f.digit)
+	})
+	w.chain("idle"+f.digit, func() {
+		w.stays(g, f)
+		w.rule("a first knock", portPart+" @first goto begin%s", f.digit)
+		w.rule("anything else in progress", "meta priority != none goto begin%s", f.digit)
+	})
+	w.chain("begin"+f.digit, func() {
+		w.rule("a change of place makes a bucket", "%s goto clean", limit(g, f))
+		w.rule("no room for a bucket: not heard", "%s != @%s goto clean", f.bucketKey, f.bucket)
+		w.rule("move on", "goto move%s", f.digit)
+	})
+}
+
+// stays refreshes a place that a repeated knock does not leave.
+func (w *writer) stays(g *automaton.Program, f family) {
+	for _, at := range []struct{ stay, places string }{{"stay_started", f.started}, {"stay_advanced", f.advanced}} {
+		w.rule("a repeated knock", placeKey+" . "+portPart+" @%s update @%s { %s timeout %s : meta priority } goto clean",
+			at.stay, at.places, f.place, span(g.StepTimeout))
+	}
+}
+
+// moving changes the place of a source.
+func (w *writer) moving(g *automaton.Program, f family) {
+	forget := func() {
+		w.rule("leave the place", "delete @%s { %s : meta priority }", f.started, f.place)
+		w.rule("leave the place", "delete @%s { %s : meta priority }", f.advanced, f.place)
+	}
+	w.chain("move"+f.digit, func() {
+		if hasOnce(g) {
+			// No knock leads on from the end of a once door, so the place is not needed any more.
+			w.rule("at the end of a once door", "meta priority set meta priority map @once_class")
+			w.rule("its service", placeKey+" . "+portPart+" @once_service goto let_in%s", f.digit)
+		}
+		forget()
+		w.rule("the knock expected here", "meta priority set "+placeKey+" . "+portPart+" map @step goto advance%s", f.digit)
+		w.rule("a first knock", "meta priority set "+portPart+" map @first goto start%s", f.digit)
+		w.rule("a wrong packet", "meta priority set none")
+	})
+	for _, c := range []struct{ chain, places string }{{"start", f.started}, {"advance", f.advanced}} {
+		w.chain(c.chain+f.digit, func() { w.arriving(g, f, c.places) })
+	}
+	if hasOnce(g) {
+		w.chain("let_in"+f.digit, func() {
+			forget()
+			w.rule("leave no trace of a place", "meta priority set none")
+			w.rule("the one connection", "accept")
+		})
+	}
+}
+
+// arriving enters a place, or opens the door that ends there.
+func (w *writer) arriving(g *automaton.Program, f family, places string) {
+	if restricted(g) {
+		if fromFamily(g, f) {
+			w.rule("a door that is not for this source", "meta priority @restricted meta priority . %s != @from%s goto clean", fromAddr(f), f.digit)
+		} else {
+			w.rule("a door that is not for this family", "meta priority @restricted goto clean")
+		}
+	}
+	if hasTimed(g) {
+		w.rule("the last knock opens", "meta priority vmap @opens")
+	}
+	w.rule("enter the place", "add @%s { %s timeout %s : meta priority }", places, f.place, span(g.StepTimeout))
+	w.rule("leave no trace of a place", "meta priority set none")
+}
+
+// opening grants, one chain for each time that doors open for.
+func (w *writer) opening(g *automaton.Program, fams [2]family) {
+	for _, d := range g.OpenTimes() {
+		w.chain(openChain(d), func() {
+			w.rule("doors with equal services share their grants", "meta priority set meta priority map @class")
+			for _, f := range fams {
+				w.rule("open the door", "update @%s { %s . meta priority timeout %s }", f.grant, f.addr, span(d))
+			}
+			w.rule("leave no trace of a place", "meta priority set none")
+		})
+	}
+}
+
+func restricted(g *automaton.Program) bool {
+	return slices.ContainsFunc(g.Doors, func(d automaton.Door) bool { return len(d.From) > 0 })
+}
+
+// fromFamily says whether some door is for sources of this family.
+func fromFamily(g *automaton.Program, f family) bool {
+	return slices.ContainsFunc(g.Doors, func(d automaton.Door) bool { return slices.ContainsFunc(d.From, f.has) })
+}
+
+// has says whether a prefix is of this family.
+func (f family) has(n netip.Prefix) bool { return n.Addr().Is6() == (f.digit == "6") }
+
+// fromAddr is the source's own address: a prefix of a policy is never longer
+// than a source, so that its network need not be masked out.
+func fromAddr(f family) string {
+	if f.digit == "6" {
+		return "ip6 saddr"
+	}
+	return "ip saddr"
+}
+
+func numbers[T ~uint8](list []T) string {
+	words := make([]string, len(list))
+	for i, n := range list {
+		words[i] = strconv.Itoa(int(n))
+	}
+	return strings.Join(words, ", ")
+}

@@ -1,0 +1,175 @@
+package nftables
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+
+	"tirl/internal/automaton"
+	"tirl/internal/backend"
+	"tirl/internal/tool"
+)
+
+// list reads the table as the kernel holds it; nil if there is none.
+func (b *Backend) list(ctx context.Context) (*listing, error) {
+	text, err := b.run.Run(ctx, "", "nft", "list", "table", "inet", "tirl")
+	if err != nil {
+		var failed *tool.Error
+		if errors.As(err, &failed) && strings.Contains(failed.Stderr, "No such file or directory") {
+			return nil, nil
+		}
+		return nil, fmt.Errorf("list table %s: %w", table, permission(err))
+	}
+	return parseListing(text)
+}
+
+// permission turns what nft says to somebody who is not root into an error that
+// callers know.
+func permission(err error) error {
+	if strings.Contains(err.Error(), "Operation not permitted") {
+		return errors.Join(os.ErrPermission, err)
+	}
+	return err
+}
+
+// replace writes what takes an older policy's objects out, in the transaction
+// that brings in the ruleset of g. What holds grants stays, less the grants that
+// g would not give.
+func replace(old *listing, g *automaton.Program) string {
+	if old == nil {
+		return ""
+	}
+	w := &writer{}
+	w.line("flush table %s", table)
+	base := map[bool]string{true: "input", false: "prerouting"}[g.Firewall]
+	grants := [2]string{"grant4", "grant6"}
+	// Maps before chains: their verdicts hold chains.
+	for _, o := range old.objects {
+		if o.kind != "chain" && !(slices.Contains(grants[:], o.name) && hasTimed(g)) {
+			w.line("delete %s %s %s", o.kind, table, o.name)
+		}
+	}
+	for _, o := range old.objects {
+		if o.kind == "chain" && o.name != base {
+			w.line("delete chain %s %s", table, o.name)
+		}
+	}
+	for _, name := range grants {
+		if o := old.find(name); o != nil && hasTimed(g) {
+			for _, e := range o.elements {
+				w.revoke(name, e, g)
+			}
+		}
+	}
+	return w.String()
+}
+
+// revoke deletes a grant that no door of g gives. It is added first, so that one
+// that has run out meanwhile is no error.
+func (w *writer) revoke(name, text string, g *automaton.Program) {
+	e, err := parseElement(text)
+	if err != nil || len(e.key) != 2 {
+		return
+	}
+	addr, err := netip.ParseAddr(e.key[0])
+	id, err2 := parseHandle(e.key[1])
+	if err == nil && err2 == nil && g.Grants(id, addr) {
+		return
+	}
+	w.line("add element %s %s { %s . %s timeout 1s }", table, name, e.key[0], e.key[1])
+	w.line("delete element %s %s { %s . %s }", table, name, e.key[0], e.key[1])
+}
+
+// Loaded implements backend.Backend.
+func (b *Backend) Loaded(ctx context.Context) (*backend.Loaded, error) {
+	l, err := b.list(ctx)
+	if err != nil || l == nil {
+		return nil, err
+	}
+	loaded := &backend.Loaded{}
+	var text strings.Builder
+	for i := range l.objects {
+		o := &l.objects[i]
+		if err := loadedObject(o, loaded); err != nil {
+			return nil, fmt.Errorf("read %s %s of table %s: %w", o.kind, o.name, table, err)
+		}
+		o.write(&text)
+	}
+	loaded.Text = text.String()
+	return loaded, nil
+}
+
+// write prints an object for comparison: what the packet path changes is left out.
+func (o *object) write(w *strings.Builder) {
+	fmt.Fprintf(w, "%s %s\n", o.kind, o.name)
+	for _, line := range o.body {
+		fmt.Fprintf(w, "\t%s\n", line)
+	}
+	if !o.dynamic() {
+		// nft lists the elements of a hash set in the order of its buckets.
+		sorted := slices.Sorted(slices.Values(o.elements))
+		for _, e := range sorted {
+			fmt.Fprintf(w, "\t%s\n", e)
+		}
+	}
+}
+
+func (o *object) dynamic() bool {
+	return o.kind != "chain" && slices.ContainsFunc(o.body, func(l string) bool {
+		return strings.HasPrefix(l, "flags") && strings.Contains(l, "dynamic")
+	})
+}
+
+// loadedObject adds what one object says.
+func loadedObject(o *object, into *backend.Loaded) error {
+	if o.kind == "chain" {
+		for _, line := range o.body {
+			if strings.HasPrefix(line, "type ") {
+				continue
+			}
+			into.Rules++
+			if _, rest, ok := strings.Cut(line, `comment "policy `); ok && o.name == "about" {
+				into.PolicyHash = strings.TrimSuffix(rest, `"`)
+			}
+		}
+		return nil
+	}
+	withTTL := strings.Contains(o.name, "_ttl")
+	for _, text := range o.elements {
+		switch {
+		case strings.HasPrefix(o.name, "started"), strings.HasPrefix(o.name, "advanced"):
+			e, err := parseElement(text)
+			if err != nil {
+				return err
+			}
+			addr, ttl, err := e.source(withTTL)
+			if err != nil {
+				return err
+			}
+			state, err := parseHandle(e.value)
+			if err != nil {
+				return err
+			}
+			into.Places = append(into.Places, backend.Place{Source: addr, TTL: ttl, State: automaton.State(state), Left: e.left})
+		case o.name == "grant4", o.name == "grant6":
+			e, err := parseElement(text)
+			if err != nil {
+				return err
+			}
+			addr, _, err := e.source(false)
+			if err != nil {
+				return err
+			}
+			class, err := parseHandle(e.key[len(e.key)-1])
+			if err != nil {
+				return err
+			}
+			into.Grants = append(into.Grants, backend.Grant{Source: addr, Class: class, Left: e.left})
+		}
+	}
+	return nil
+}

@@ -1,0 +1,206 @@
+package nftables
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"tirl/internal/automaton"
+)
+
+// set is one set or map of the table.
+type set struct {
+	name     string
+	isMap    bool
+	typeof   string
+	attrs    string // flags and size
+	elements []string
+	keeps    bool // holds grants, which outlive a change of policy
+}
+
+// chunk is how many elements one line of the ruleset carries.
+const chunk = 1000
+
+const (
+	placeKey = "meta priority"
+	portPart = "meta l4proto . th dport"
+)
+
+// sets lists every set and map that the rules of g use.
+func sets(g *automaton.Program, fams [2]family) []set {
+	list := staticSets(g)
+	for _, f := range fams {
+		size := fmt.Sprintf("size %d; flags dynamic,timeout;", g.Sources)
+		list = append(list,
+			set{name: f.started, isMap: true, typeof: f.placeType + " : meta priority", attrs: size},
+			set{name: f.advanced, isMap: true, typeof: f.placeType + " : meta priority", attrs: size},
+			set{name: f.bucket, typeof: f.bucketType, attrs: size})
+		if hasTimed(g) {
+			list = append(list, set{name: f.grant, typeof: f.addrType + " . meta priority", keeps: true,
+				attrs: fmt.Sprintf("size %d; flags dynamic,timeout;", GrantCapacity)})
+		}
+	}
+	return list
+}
+
+// staticSets are those that the packet path only reads: the automaton.
+func staticSets(g *automaton.Program) []set {
+	first := set{name: "first", isMap: true, typeof: portPart + " : meta priority"}
+	step := set{name: "step", isMap: true, typeof: placeKey + " . " + portPart + " : meta priority"}
+	for _, e := range g.Edges() {
+		if e.From == automaton.Root {
+			first.add("%s : %s", portKey(e.On), handle(uint32(e.To)))
+		} else {
+			step.add("%s . %s : %s", handle(uint32(e.From)), portKey(e.On), handle(uint32(e.To)))
+		}
+	}
+	stayStarted := set{name: "stay_started", typeof: placeKey + " . " + portPart}
+	stayAdvanced := set{name: "stay_advanced", typeof: placeKey + " . " + portPart}
+	for _, s := range g.Stays() {
+		stay := &stayAdvanced
+		if g.Places[s.At].Depth == 1 {
+			stay = &stayStarted
+		}
+		stay.add("%s . %s", handle(uint32(s.At)), portKey(s.On))
+	}
+	service := set{name: "service", typeof: portPart, attrs: "flags interval;"}
+	for _, r := range g.Hidden() {
+		service.add("%s", rangeKey(r))
+	}
+	list := []set{first, step, stayStarted, stayAdvanced, service}
+	list = append(list, endSets(g)...)
+	return append(list, exemptSets(g)...)
+}
+
+// endSets say what the end of a sequence opens, and to whom.
+func endSets(g *automaton.Program) []set {
+	opens := set{name: "opens", isMap: true, typeof: placeKey + " : verdict"}
+	class := set{name: "class", isMap: true, typeof: placeKey + " : meta priority"}
+	once := set{name: "once_class", isMap: true, typeof: placeKey + " : meta priority"}
+	restricted := set{name: "restricted", typeof: placeKey}
+	from4 := set{name: "from4", typeof: placeKey + " . ip saddr", attrs: "flags interval;"}
+	from6 := set{name: "from6", typeof: placeKey + " . ip6 saddr", attrs: "flags interval;"}
+	for _, d := range g.Doors {
+		c, end := g.Classes[d.Class], handle(uint32(d.End))
+		if c.Once {
+			once.add("%s : %s", end, handle(c.ID))
+		} else {
+			opens.add("%s : goto %s", end, openChain(c.OpenFor))
+			class.add("%s : %s", end, handle(c.ID))
+		}
+		if len(d.From) > 0 {
+			restricted.add("%s", end)
+		}
+		for _, n := range disjoint(d.From) {
+			from := &from4
+			if n.Addr().Is6() {
+				from = &from6
+			}
+			from.add("%s . %s", end, n)
+		}
+	}
+	list := []set{opens, class, once, onceSet(g), restricted, from4, from6}
+	for i, layer := range g.GrantLayers() {
+		s := set{name: layerName(i), isMap: true, typeof: portPart + " : meta priority", attrs: "flags interval;"}
+		for _, cr := range layer {
+			s.add("%s : %s", rangeKey(cr.Range), handle(g.Classes[cr.Class].ID))
+		}
+		list = append(list, s)
+	}
+	return used(list)
+}
+
+// onceSet holds the services of once doors by class, which a place at the end of
+// one was exchanged for.
+func onceSet(g *automaton.Program) set {
+	s := set{name: "once_service", typeof: placeKey + " . " + portPart, attrs: "flags interval;"}
+	for _, c := range g.Classes {
+		if !c.Once {
+			continue
+		}
+		for _, r := range c.Services {
+			s.add("%s . %s", handle(c.ID), rangeKey(r))
+		}
+	}
+	return s
+}
+
+// exemptSets are what is never heard.
+func exemptSets(g *automaton.Program) []set {
+	public := set{name: "public", typeof: portPart, attrs: "flags interval;"}
+	for _, r := range g.Public {
+		public.add("%s", rangeKey(r))
+	}
+	trust4 := set{name: "trust4", typeof: "ip saddr", attrs: "flags interval;"}
+	trust6 := set{name: "trust6", typeof: "ip6 saddr", attrs: "flags interval;"}
+	for _, n := range disjoint(g.Trust) {
+		if n.Addr().Is6() {
+			trust6.add("%s", n)
+		} else {
+			trust4.add("%s", n)
+		}
+	}
+	return used([]set{public, trust4, trust6})
+}
+
+func (s *set) add(format string, args ...any) {
+	s.elements = append(s.elements, fmt.Sprintf(format, args...))
+}
+
+func used(list []set) []set {
+	var out []set
+	for _, s := range list {
+		if len(s.elements) > 0 {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// declare writes a set without its elements.
+func (s set) declare(w *writer) {
+	kind := "set"
+	if s.isMap {
+		kind = "map"
+	}
+	w.line("\t%s %s {", kind, s.name)
+	w.line("\t\ttypeof %s", s.typeof)
+	for attr := range strings.SplitSeq(s.attrs, ";") {
+		if attr = strings.TrimSpace(attr); attr != "" {
+			w.line("\t\t%s", attr)
+		}
+	}
+	w.line("\t}")
+}
+
+// fill writes the elements.
+func (s set) fill(w *writer) {
+	for rest := s.elements; len(rest) > 0; {
+		n := min(chunk, len(rest))
+		w.line("add element %s %s { %s }", table, s.name, strings.Join(rest[:n], ", "))
+		rest = rest[n:]
+	}
+}
+
+// disjoint sorts prefixes and drops those that others cover: interval sets
+// refuse overlaps.
+func disjoint(in []netip.Prefix) []netip.Prefix {
+	sorted := slices.Clone(in)
+	slices.SortFunc(sorted, func(p, q netip.Prefix) int {
+		return cmp.Or(p.Addr().Compare(q.Addr()), cmp.Compare(p.Bits(), q.Bits()))
+	})
+	var out []netip.Prefix
+	for _, p := range sorted {
+		if n := len(out); n > 0 && out[n-1].Overlaps(p) {
+			continue
+		}
+		out = append(out, p)
+	}
+	return out
+}
+
+func hasTimed(g *automaton.Program) bool { return len(g.OpenTimes()) > 0 }
+
+func layerName(i int) string { return fmt.Sprintf("grant_class%d", i+1) }
