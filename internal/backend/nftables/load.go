@@ -14,9 +14,32 @@ import (
 	"tirl/internal/tool"
 )
 
-// list reads the table as the kernel holds it; nil if there is none.
-func (b *Backend) list(ctx context.Context) (*listing, error) {
-	text, err := b.run.Run(ctx, "", "nft", "list", "table", "inet", "tirl")
+// outline reads the table without its elements, but for grants: what must be
+// known to replace it. An automaton of many doors takes seconds to list.
+func (b *Backend) outline(ctx context.Context) (*listing, error) {
+	l, err := b.list(ctx, "-t", "list", "table", "inet", "tirl")
+	if err != nil || l == nil {
+		return nil, err
+	}
+	for i := range l.objects {
+		o := &l.objects[i]
+		if !slices.Contains(grantSets[:], o.name) {
+			continue
+		}
+		held, err := b.list(ctx, "list", "set", "inet", "tirl", o.name)
+		if err != nil {
+			return nil, err
+		}
+		if full := held.find(o.name); full != nil {
+			o.elements = full.elements
+		}
+	}
+	return l, nil
+}
+
+// list reads what nft prints of the table; nil if there is none.
+func (b *Backend) list(ctx context.Context, args ...string) (*listing, error) {
+	text, err := b.run.Run(ctx, "", "nft", args...)
 	if err != nil {
 		var failed *tool.Error
 		if errors.As(err, &failed) && strings.Contains(failed.Stderr, "No such file or directory") {
@@ -46,10 +69,9 @@ func replace(old *listing, g *automaton.Program) string {
 	w := &writer{}
 	w.line("flush table %s", table)
 	base := map[bool]string{true: "input", false: "prerouting"}[g.Firewall]
-	grants := [2]string{"grant4", "grant6"}
 	// Maps before chains: their verdicts hold chains.
 	for _, o := range old.objects {
-		if o.kind != "chain" && !(slices.Contains(grants[:], o.name) && hasTimed(g)) {
+		if o.kind != "chain" && !(slices.Contains(grantSets[:], o.name) && hasTimed(g)) {
 			w.line("delete %s %s %s", o.kind, table, o.name)
 		}
 	}
@@ -58,7 +80,7 @@ func replace(old *listing, g *automaton.Program) string {
 			w.line("delete chain %s %s", table, o.name)
 		}
 	}
-	for _, name := range grants {
+	for _, name := range grantSets {
 		if o := old.find(name); o != nil && hasTimed(g) {
 			for _, e := range o.elements {
 				w.revoke(name, e, g)
@@ -86,7 +108,7 @@ func (w *writer) revoke(name, text string, g *automaton.Program) {
 
 // Loaded implements backend.Backend.
 func (b *Backend) Loaded(ctx context.Context) (*backend.Loaded, error) {
-	l, err := b.list(ctx)
+	l, err := b.list(ctx, "list", "table", "inet", "tirl")
 	if err != nil || l == nil {
 		return nil, err
 	}

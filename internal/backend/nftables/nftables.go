@@ -28,6 +28,9 @@ const table = "inet tirl"
 // not follow the policy, so that grants outlive a change of policy in place.
 const GrantCapacity = 65536
 
+// grantSets hold the open doors of each family.
+var grantSets = [...]string{"grant4", "grant6"}
+
 // Backend drives nft(8).
 type Backend struct {
 	run tool.Runner
@@ -57,7 +60,7 @@ func (*Backend) Render(g *automaton.Program) (backend.Ruleset, error) {
 // Load implements backend.Backend: one transaction that takes out what an older
 // policy left and no rule of this one uses, then what Render gives.
 func (b *Backend) Load(ctx context.Context, g *automaton.Program) error {
-	old, err := b.list(ctx)
+	old, err := b.outline(ctx)
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,274 @@
+// Package backendtest puts a backend to the test in a real kernel: it loads an
+// automaton on a server in a network namespace, sends packets at it and reads
+// back what became of each and where its source stands.
+package backendtest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"slices"
+	"time"
+
+	"tirl/internal/automaton"
+	"tirl/internal/backend"
+	"tirl/internal/lab"
+	"tirl/internal/port"
+	"tirl/internal/tool"
+)
+
+// Maker makes a backend that works where the runner runs.
+type Maker func(tool.Runner) backend.Backend
+
+// ErrNotHere says that a packet cannot be made in the laboratory.
+var ErrNotHere = errors.New("this packet cannot be made in the laboratory")
+
+// Kernel is a server with an automaton in its kernel, and a client that sends
+// whatever packets it is told to.
+type Kernel struct {
+	Backend backend.Backend
+	Pair    *lab.Pair
+
+	g        *automaton.Program
+	inject   *lab.Injector
+	observer *lab.Observer
+	start    time.Time
+	tag      uint32
+	flows    map[flowKey]*flow
+	listens  map[port.Port]bool
+	open     []io.Closer
+}
+
+type flowKey struct {
+	src netip.Addr
+	to  port.Port
+}
+
+// flow is one that the server has let in.
+type flow struct {
+	srcPort  uint16
+	tag      uint32 // TCP: the sequence number of the SYN
+	answered bool
+	ack      uint32
+	sent     uint32
+}
+
+// Tags are sequence numbers too: each packet has room for what follows in its
+// flow. The top bit asks the server not to track the packet.
+const (
+	tagStep    = 1 << 12
+	untracked  = 1 << 31
+	firstPort  = 10000
+)
+
+// What stands around the automaton: packets whose tag has the top bit are not
+// tracked (raw, -300), and the client's kernel keeps quiet about flows that it
+// knows nothing of.
+const (
+	notrack = `table inet lab_notrack {
+	chain prerouting {
+		type filter hook prerouting priority raw; policy accept;
+		meta l4proto udp @th,64,1 1 notrack
+		meta l4proto tcp @th,32,1 1 notrack
+	}
+}
+`
+	quiet = `table inet lab_quiet {
+	chain output {
+		type filter hook output priority filter; policy accept;
+		tcp flags rst drop
+		meta l4proto { icmp, icmpv6 } icmp type destination-unreachable drop
+		icmpv6 type destination-unreachable drop
+	}
+}
+`
+)
+
+// New makes a pair and loads g on its server.
+func New(ctx context.Context, g *automaton.Program, mk Maker) (*Kernel, error) {
+	pair, err := lab.NewPair(lab.PairOptions{})
+	if err != nil {
+		return nil, err
+	}
+	k := &Kernel{Pair: pair, g: g, Backend: mk(pair.Server), flows: make(map[flowKey]*flow), listens: make(map[port.Port]bool)}
+	if err := k.prepare(ctx); err != nil {
+		return nil, errors.Join(err, k.Close())
+	}
+	return k, nil
+}
+
+func (k *Kernel) prepare(ctx context.Context) (err error) {
+	if k.inject, err = lab.NewInjector(k.Pair); err != nil {
+		return err
+	}
+	if k.observer, err = lab.NewObserver(ctx, k.Pair); err != nil {
+		return err
+	}
+	if _, err = k.Pair.Server.Run(ctx, notrack, "nft", "-f", "-"); err != nil {
+		return err
+	}
+	if _, err = k.Pair.Client.Run(ctx, quiet, "nft", "-f", "-"); err != nil {
+		return err
+	}
+	if err := k.Backend.Load(ctx, k.g); err != nil {
+		return err
+	}
+	k.start = time.Now()
+	return nil
+}
+
+// Close gives everything up.
+func (k *Kernel) Close() error {
+	var err error
+	if k.inject != nil {
+		err = k.inject.Close()
+	}
+	for _, o := range k.open {
+		err = errors.Join(err, o.Close())
+	}
+	return errors.Join(err, k.Pair.Close())
+}
+
+// Start begins the time of a trace.
+func (k *Kernel) Start() { k.start = time.Now() }
+
+// Late says by how much the wall clock is ahead of a time of the trace.
+func (k *Kernel) Late(at time.Duration) time.Duration { return time.Since(k.start) - at }
+
+// Send waits until the packet's time, sends it, and says what became of it.
+func (k *Kernel) Send(ctx context.Context, p automaton.Packet) (automaton.Verdict, error) {
+	frame, err := k.frame(p)
+	if err != nil {
+		return 0, err
+	}
+	if err := sleep(ctx, time.Until(k.start.Add(p.Time))); err != nil {
+		return 0, err
+	}
+	if err := k.inject.Send(ctx, frame); err != nil {
+		return 0, err
+	}
+	return k.verdict(ctx, frame)
+}
+
+// SendAll sends packets one after the other as fast as it goes, whatever their
+// time, and gives the verdict of each.
+func (k *Kernel) SendAll(ctx context.Context, packets []automaton.Packet) ([]automaton.Verdict, error) {
+	frames := make([]lab.Packet, len(packets))
+	for i, p := range packets {
+		var err error
+		if frames[i], err = k.frame(p); err != nil {
+			return nil, err
+		}
+	}
+	if err := k.inject.Send(ctx, frames...); err != nil {
+		return nil, err
+	}
+	passed, err := k.observer.Passed(ctx)
+	if err != nil {
+		return nil, err
+	}
+	answers, err := k.inject.Answers(ctx)
+	if err != nil {
+		return nil, err
+	}
+	verdicts := make([]automaton.Verdict, len(frames))
+	for i, f := range frames {
+		verdicts[i] = judge(f, passed, answers)
+	}
+	return verdicts, nil
+}
+
+func (k *Kernel) verdict(ctx context.Context, sent lab.Packet) (automaton.Verdict, error) {
+	passed, err := k.observer.Passed(ctx)
+	if err != nil {
+		return 0, err
+	}
+	answers, err := k.inject.Answers(ctx)
+	if err != nil {
+		return 0, err
+	}
+	if err := k.observer.Forget(ctx); err != nil {
+		return 0, err
+	}
+	v := judge(sent, passed, answers)
+	k.remember(sent, v, answers)
+	return v, nil
+}
+
+func judge(sent lab.Packet, passed map[uint32]bool, answers []lab.Answer) automaton.Verdict {
+	if passed[sent.Tag] {
+		return automaton.Accept
+	}
+	refused := slices.ContainsFunc(answers, func(a lab.Answer) bool {
+		if a.Kind != lab.Reset && a.Kind != lab.Unreachable {
+			return false
+		}
+		// A reset to a segment that had an acknowledgment does not quote its number.
+		return a.Tag == sent.Tag || a.Kind == lab.Reset && a.Dst == sent.Src && a.DstPort == sent.SrcPort
+	})
+	if refused {
+		return automaton.Rejected
+	}
+	return automaton.Dropped
+}
+
+// remember keeps what is needed to go on with a flow that was let in.
+func (k *Kernel) remember(sent lab.Packet, v automaton.Verdict, answers []lab.Answer) {
+	if v != automaton.Accept || sent.SrcPort == 0 {
+		return
+	}
+	key := flowKey{sent.Src, port.Port{Proto: sent.Proto, Number: sent.DstPort}}
+	if k.flows[key] != nil && k.flows[key].srcPort == sent.SrcPort {
+		return
+	}
+	f := &flow{srcPort: sent.SrcPort, tag: sent.Tag}
+	for _, a := range answers {
+		if a.Dst != sent.Src || a.DstPort != sent.SrcPort {
+			continue
+		}
+		if a.Kind == lab.SynAck || a.Kind == lab.Datagram {
+			f.answered, f.ack = true, a.Seq+1
+		}
+	}
+	k.flows[key] = f
+}
+
+// Place gives the knocks that a source has done, as the kernel holds them.
+func (k *Kernel) Place(ctx context.Context, src netip.Addr, ttl uint8) ([]port.Port, []int, error) {
+	loaded, err := k.Backend.Loaded(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	if loaded == nil {
+		return nil, nil, errors.New("nothing is loaded")
+	}
+	src = k.g.Source(src)
+	var way []port.Port
+	for _, p := range loaded.Places {
+		if p.Source != src || k.g.MatchTTL && p.TTL != ttl && p.TTL != 0 {
+			continue
+		}
+		if way != nil {
+			return nil, nil, fmt.Errorf("%s stands at two places", src)
+		}
+		way = k.g.Way(p.State)
+	}
+	var held []int
+	for i, c := range k.g.Classes {
+		if slices.ContainsFunc(loaded.Grants, func(g backend.Grant) bool { return g.Source == src && g.Class == c.ID }) {
+			held = append(held, i)
+		}
+	}
+	return way, held, nil
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
+	}
+}
