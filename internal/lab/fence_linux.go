@@ -3,7 +3,6 @@ package lab
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"time"
 
@@ -20,7 +19,7 @@ import (
 // (arp_process in net/ipv4/arp.c), to a link-layer address that tells which probe it was.
 func (i *Injector) fence(ctx context.Context) error {
 	// Room for the answer, whatever was received since the last fence.
-	if _, err := i.read(MAC{}, time.Time{}); err != nil {
+	if _, err := i.read(ctx, MAC{}, time.Time{}); err != nil {
 		return err
 	}
 	i.token++
@@ -29,29 +28,24 @@ func (i *Injector) fence(ctx context.Context) error {
 	if err := i.write(arpProbe(token)); err != nil {
 		return err
 	}
-	deadline := time.Now().Add(fenceTimeout)
-	if d, ok := ctx.Deadline(); ok && d.Before(deadline) {
-		deadline = d
-	}
-	found, err := i.read(token, deadline)
+	found, err := i.read(ctx, token, time.Now().Add(fenceTimeout))
 	if err == nil && !found {
-		err = errors.Join(ctx.Err(), fmt.Errorf("the server does not answer ARP: %w", os.ErrDeadlineExceeded))
+		err = errors.Join(context.Cause(ctx), errors.New("the server does not answer ARP"))
 	}
 	return errors.Join(err, i.countLost())
 }
 
 // read collects answers until it finds the one to the probe with the token, or, past the
-// deadline, until there are no more.
-func (i *Injector) read(token MAC, deadline time.Time) (bool, error) {
+// deadline or when the context is done, until there are no more.
+func (i *Injector) read(ctx context.Context, token MAC, deadline time.Time) (bool, error) {
 	for {
 		n, _, err := unix.Recvfrom(i.socket, i.buffer, unix.MSG_DONTWAIT)
 		switch {
 		case errors.Is(err, unix.EAGAIN):
-			left := time.Until(deadline)
-			if left <= 0 {
+			if ctx.Err() != nil || time.Now().After(deadline) {
 				return false, nil
 			}
-			if err := wait(i.socket, left); err != nil {
+			if err := wait(i.socket); err != nil {
 				return false, err
 			}
 			continue
@@ -73,8 +67,9 @@ func (i *Injector) read(token MAC, deadline time.Time) (bool, error) {
 	}
 }
 
-func wait(socket int, d time.Duration) error {
-	_, err := unix.Poll([]unix.PollFd{{Fd: int32(socket), Events: unix.POLLIN}}, int(d.Milliseconds())+1)
+// wait waits for a frame, for as long as a cancelled context may go unnoticed.
+func wait(socket int) error {
+	_, err := unix.Poll([]unix.PollFd{{Fd: int32(socket), Events: unix.POLLIN}}, 20)
 	if errors.Is(err, unix.EINTR) {
 		return nil
 	}

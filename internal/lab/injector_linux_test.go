@@ -450,11 +450,18 @@ func TestInjectorErrors(t *testing.T) {
 	if err := i.Send(t.Context(), lab.Packet{}); err == nil {
 		t.Error("an empty packet was sent")
 	}
+	if out, err := p.Server.Run(t.Context(), "", "ip", "-4", "address", "flush", "dev", lab.ServerDevice); err != nil {
+		t.Fatal(out, err)
+	}
+	ctx, cancel = context.WithTimeout(t.Context(), 30*time.Millisecond)
+	defer cancel()
+	if err := i.Settle(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("of a server without an address: %v", err)
+	}
 	if err := i.Close(); err != nil {
 		t.Error(err)
 	}
 	if i.Close() == nil || i.Settle(t.Context()) == nil {
 		t.Error("no error after close")
 	}
-	p.Server.Close()
 }
