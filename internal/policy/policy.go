@@ -75,9 +75,7 @@ type Policy struct {
 	Log      Log
 	Doors    []Door // in the order of the file
 
-	file      string
-	source    []byte
-	positions map[string]Position
+	places *places // nil unless Parse made it
 }
 
 // Public is what everybody may reach without knocking.
@@ -127,11 +125,4 @@ type Door struct {
 // column in characters. The zero Position means the file as a whole.
 type Position struct {
 	Line, Column int
-}
-
-// Position finds the value that a key path such as "knocking.step_timeout" or
-// "door.ssh.knocks[2]" names; of a key that the file does not have, the nearest
-// table above it.
-func (p *Policy) Position(path string) Position {
-	panic("not written")
 }

@@ -1,0 +1,73 @@
+package policy
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"tirl/internal/port"
+)
+
+// udpOpenFor is how long a door of a UDP service should take new flows. The
+// kernel forgets an idle UDP flow after two minutes
+// (nf_conntrack_udp_timeout_stream), and what comes after that needs an open
+// door; an hour covers a pause in a session.
+const udpOpenFor = time.Hour
+
+// warn reports what is allowed, but better not so.
+func (d *decoder) warn() {
+	p := d.policy
+	if at := d.shape.noTimeout; at >= 0 {
+		d.r.warnf(at, `a client needs no more than "10s"`, `with step_timeout "none" half a sequence stays valid for a day`)
+	}
+	if d.shape.firewall >= 0 && p.Mode == Guard {
+		d.r.warnf(d.shape.firewall, `leave it out, or set mode = "firewall"`, "[firewall] has no effect in guard mode")
+	}
+	for i := range p.Doors {
+		d.warnDoor(&p.Doors[i], &d.doors[i])
+	}
+}
+
+func (d *decoder) warnDoor(door *Door, at *doorSource) {
+	name := quote(door.Name)
+	if n := len(door.Knocks); n < 3 {
+		d.r.warnf(at.knocks, "use at least three", "door %s has only %s: %.0f bits to guess", name, count(n, "knock"), door.bits())
+	}
+	if what := guessable(door.Knocks); what != "" {
+		d.r.warnf(at.knocks, "choose the ports at random", "the knocks of door %s are easy to guess: %s", name, what)
+	}
+	isUDP := func(r port.Range) bool { return r.Proto == port.UDP }
+	if i := slices.IndexFunc(door.Opens, isUDP); i >= 0 && door.OpenFor < udpOpenFor {
+		where := at.openFor
+		if where < 0 {
+			where = at.services[i].at
+		}
+		long := fmt.Sprintf("%q", formatDuration(door.OpenFor))
+		if door.Once {
+			long = `"once"`
+		}
+		d.r.warnf(where, `the kernel forgets an idle UDP flow after two minutes; set open_for to the length of a session, such as "8h"`,
+			"%s is UDP and open for %s: a flow that pauses is shut out", door.Opens[i], long)
+	}
+}
+
+// count gives a number and its noun.
+func count(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}
+
+// formatDuration gives a time in the notation that a policy uses, without the
+// zeroes that Go's has at the end: 1h, not 1h0m0s.
+func formatDuration(t time.Duration) string {
+	s := t.String()
+	if t%time.Minute == 0 && len(s) > 2 {
+		s = s[:len(s)-len("0s")]
+	}
+	if t%time.Hour == 0 && len(s) > 2 && t != 0 {
+		s = s[:len(s)-len("0m")]
+	}
+	return s
+}
