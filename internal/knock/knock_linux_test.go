@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"tirl/internal/lab"
 	"tirl/internal/port"
 )
 
@@ -23,21 +24,15 @@ func texts(packets []packet) []string {
 	return s
 }
 
-// sendFrom runs Send on a host.
-func sendFrom(t *testing.T, h *host, addrs []netip.Addr, knocks []port.Port, opts Options) error {
-	t.Helper()
-	return h.do(func() error { return Send(t.Context(), addrs, knocks, opts) })
-}
-
 // The ports are closed: each knock is answered by ICMP port unreachable, which
 // must not become an error of the next.
 func TestUDPOnTheWire(t *testing.T) {
-	client, server := newLink(t)
+	pair := newPair(t)
 	knocks := []port.Port{udp(12345), udp(12345), udp(23456), udp(34567)}
 	const delay = 60 * time.Millisecond
 	for _, payload := range []string{"", "x"} {
-		c := newCapture(t, server)
-		err := sendFrom(t, client, []netip.Addr{server4, server6}, knocks, Options{Delay: delay, Payload: []byte(payload)})
+		c := newCapture(t, pair.Server)
+		err := sendFrom(t, pair.Client, []netip.Addr{server4, server6}, knocks, Options{Delay: delay, Payload: []byte(payload)})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -61,16 +56,14 @@ func TestUDPOnTheWire(t *testing.T) {
 func TestTCPKnockIsOneSYN(t *testing.T) {
 	// Multipath TCP for every Go dialer of this process: the knock must not follow.
 	t.Setenv("GODEBUG", "multipathtcp=1")
-	client, server := newLink(t)
+	pair := newPair(t)
 	dropped, rejected, prohibited, closed, open := tcp(1001), tcp(1002), tcp(1003), tcp(1004), tcp(1005)
-	server.run(t, `
-		nft add table inet filter
-		nft add chain inet filter input {type filter hook input priority 0;}
-		nft add rule inet filter input tcp dport 1001 drop
-		nft add rule inet filter input tcp dport 1002 reject with icmpx type port-unreachable
-		nft add rule inet filter input tcp dport 1003 reject with icmpx type admin-prohibited`)
+	filter(t, pair.Server, "input", `
+		tcp dport 1001 drop
+		tcp dport 1002 reject with icmpx type port-unreachable
+		tcp dport 1003 reject with icmpx type admin-prohibited`)
 	for _, network := range []string{"tcp4", "tcp6"} {
-		err := server.do(func() error {
+		err := pair.Server.Do(func() error {
 			l, err := net.Listen(network, ":1005")
 			if err == nil {
 				t.Cleanup(func() { l.Close() })
@@ -81,10 +74,10 @@ func TestTCPKnockIsOneSYN(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	c := newCapture(t, server)
+	c := newCapture(t, pair.Server)
 	const delay = 80 * time.Millisecond
 	knocks := []port.Port{dropped, rejected, dropped, prohibited, closed, open}
-	if err := sendFrom(t, client, []netip.Addr{server4, server6}, knocks, Options{Delay: delay}); err != nil {
+	if err := sendFrom(t, pair.Client, []netip.Addr{server4, server6}, knocks, Options{Delay: delay}); err != nil {
 		t.Error(err)
 	}
 	time.Sleep(3 * time.Second) // the first retransmissions are due after 1 s and 3 s
@@ -153,18 +146,18 @@ func optionKinds(b []byte) []int {
 }
 
 func TestOneAddressMayFail(t *testing.T) {
-	client, server := newLink(t)
+	pair := newPair(t)
 	noRoute6, noRoute4 := netip.MustParseAddr("2001:db8::1"), netip.MustParseAddr("192.0.2.1")
 	for _, k := range []func(uint16) port.Port{udp, tcp} {
 		knocks := []port.Port{k(2001), k(2002)}
-		c := newCapture(t, server)
+		c := newCapture(t, pair.Server)
 		failures := map[netip.Addr]int{}
 		opts := Options{Delay: 20 * time.Millisecond, Progress: func(a netip.Addr, i int, _ port.Port, err error) {
 			if err != nil {
 				failures[a]++
 			}
 		}}
-		if err := sendFrom(t, client, []netip.Addr{noRoute6, server4}, knocks, opts); err != nil {
+		if err := sendFrom(t, pair.Client, []netip.Addr{noRoute6, server4}, knocks, opts); err != nil {
 			t.Errorf("%v: one address of two has no route: %v", knocks, err)
 		}
 		if len(failures) != 1 || failures[noRoute6] != 1 {
@@ -174,7 +167,7 @@ func TestOneAddressMayFail(t *testing.T) {
 			t.Errorf("the server received %v, want %v", got, knocks)
 		}
 
-		err := sendFrom(t, client, []netip.Addr{noRoute6, noRoute4}, knocks, Options{})
+		err := sendFrom(t, pair.Client, []netip.Addr{noRoute6, noRoute4}, knocks, Options{})
 		want := fmt.Sprintf("knock 1 of 2 (%[1]s) to 2001:db8::1: connect: network is unreachable; "+
 			"knock 1 of 2 (%[1]s) to 192.0.2.1: connect: network is unreachable", knocks[0])
 		if err == nil || err.Error() != want || !errors.Is(err, syscall.ENETUNREACH) {
@@ -185,36 +178,34 @@ func TestOneAddressMayFail(t *testing.T) {
 
 // A datagram that the client's own firewall stops is not sent, and is said to be so.
 func TestUnsentDatagramIsAnError(t *testing.T) {
-	client, _ := newLink(t)
-	client.run(t, `
-		nft add table inet filter
-		nft add chain inet filter output {type filter hook output priority 0;}
-		nft add rule inet filter output udp dport 2002 drop`)
-	err := sendFrom(t, client, []netip.Addr{server4, server6}, []port.Port{udp(2001), udp(2002)}, Options{Delay: 20 * time.Millisecond})
-	if !errors.Is(err, syscall.EPERM) || !strings.HasPrefix(err.Error(), "knock 2 of 2 (udp/2002) to 10.71.0.2: ") {
+	pair := newPair(t)
+	filter(t, pair.Client, "output", "udp dport 2002 drop")
+	err := sendFrom(t, pair.Client, []netip.Addr{server4, server6}, []port.Port{udp(2001), udp(2002)}, Options{Delay: 20 * time.Millisecond})
+	if !errors.Is(err, syscall.EPERM) || !strings.HasPrefix(err.Error(), "knock 2 of 2 (udp/2002) to "+server4.String()+": ") {
 		t.Errorf("got error %v", err)
 	}
 }
 
 func TestFamilyOnTheWire(t *testing.T) {
-	client, server := newLink(t)
-	resolver := names{"server.example": {"fd71::2", "10.71.0.2"}}
+	pair := newPair(t)
+	resolver := names{"server.example": {server6.String(), server4.String()}}
+	on4, on6 := server4.String()+` udp/9 ""`, server6.String()+` udp/9 ""`
 	tests := []struct {
 		network Family
 		want    []string
 	}{
-		{AnyFamily, []string{`10.71.0.2 udp/9 ""`, `fd71::2 udp/9 ""`}},
-		{IPv4, []string{`10.71.0.2 udp/9 ""`}},
-		{IPv6, []string{`fd71::2 udp/9 ""`}},
+		{AnyFamily, []string{on4, on6}},
+		{IPv4, []string{on4}},
+		{IPv6, []string{on6}},
 	}
 	for _, tt := range tests {
-		c := newCapture(t, server)
+		c := newCapture(t, pair.Server)
 		opts := Options{Network: tt.network, Resolver: resolver}
 		addrs, err := Resolve(t.Context(), "server.example", opts)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := sendFrom(t, client, addrs, []port.Port{udp(9)}, opts); err != nil {
+		if err := sendFrom(t, pair.Client, addrs, []port.Port{udp(9)}, opts); err != nil {
 			t.Error(err)
 		}
 		if got := texts(c.received(t)); !slices.Equal(got, tt.want) {
@@ -225,22 +216,44 @@ func TestFamilyOnTheWire(t *testing.T) {
 
 // A link-local address needs its zone to be sent to.
 func TestZone(t *testing.T) {
-	client, server := newLink(t)
-	server.run(t, "ip address add fe80::2/64 dev link0 nodad")
-	client.run(t, "ip address add fe80::1/64 dev link0 nodad")
-	client.run(t, "ip neighbour add fe80::2 lladdr 02:00:00:00:00:02 dev link0")
-	c := newCapture(t, server)
+	pair := newPair(t)
+	there := linkLocal(t, pair.Server, lab.ServerDevice)
+	c := newCapture(t, pair.Server)
 	for _, k := range []port.Port{udp(9), tcp(9)} {
-		addrs, err := Resolve(t.Context(), "fe80::2%link0", Options{})
+		addrs, err := Resolve(t.Context(), there.String()+"%"+lab.ClientDevice, Options{})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := sendFrom(t, client, addrs, []port.Port{k}, Options{}); err != nil {
+		if err := sendFrom(t, pair.Client, addrs, []port.Port{k}, Options{}); err != nil {
 			t.Error(err)
 		}
 	}
-	got := c.from(t, netip.MustParseAddr("fe80::1"), netip.MustParseAddr("fe80::1"))
-	if want := []string{`fe80::2 udp/9 ""`, "fe80::2 tcp/9 flags 0x02"}; !slices.Equal(texts(got), want) {
+	here := linkLocal(t, pair.Client, lab.ClientDevice)
+	got := c.from(t, here, here)
+	want := []string{there.String() + ` udp/9 ""`, there.String() + " tcp/9 flags 0x02"}
+	if !slices.Equal(texts(got), want) {
 		t.Errorf("the server received %q, want %q", texts(got), want)
 	}
+}
+
+// linkLocal gives the link-local address of a host's device.
+func linkLocal(t *testing.T, h *lab.Namespace, device string) (found netip.Addr) {
+	t.Helper()
+	err := h.Do(func() error {
+		i, err := net.InterfaceByName(device)
+		if err != nil {
+			return err
+		}
+		addrs, err := i.Addrs()
+		for _, a := range addrs {
+			if p, err := netip.ParsePrefix(a.String()); err == nil && p.Addr().IsLinkLocalUnicast() {
+				found = p.Addr()
+			}
+		}
+		return err
+	})
+	if err != nil || !found.IsValid() {
+		t.Fatalf("no link-local address of %s: %v", device, err)
+	}
+	return found
 }

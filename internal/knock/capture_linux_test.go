@@ -4,12 +4,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"os"
-	"os/exec"
-	"runtime"
-	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -17,117 +13,42 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"tirl/internal/lab"
+	"tirl/internal/lab/labtest"
 	"tirl/internal/port"
 )
 
-// The two hosts of the tests, on one link. The client has no other route.
 var (
-	server4, server6 = netip.MustParseAddr("10.71.0.2"), netip.MustParseAddr("fd71::2")
-	client4, client6 = netip.MustParseAddr("10.71.0.1"), netip.MustParseAddr("fd71::1")
+	server4, server6 = lab.Server4(), lab.Server6()
+	client4, client6 = lab.Client4(0), lab.Client6(0)
 )
 
-// host is a network namespace: a goroutine locked to a thread that is in it.
-type host struct {
-	calls chan func()
-	path  string
-}
+func TestMain(m *testing.M) { os.Exit(labtest.Main(m)) }
 
-func newHost(t *testing.T) *host {
+// newPair makes a client and a server whose ports are closed.
+func newPair(t *testing.T) *lab.Pair {
 	t.Helper()
-	h := &host{calls: make(chan func())}
-	ready := make(chan error)
-	go func() {
-		// Never unlocked: the thread, and with it the namespace, ends with the goroutine.
-		runtime.LockOSThread()
-		h.path = fmt.Sprintf("/proc/%d/task/%d/ns/net", os.Getpid(), unix.Gettid())
-		err := unix.Unshare(unix.CLONE_NEWNET)
-		ready <- err
-		if err != nil {
-			return
-		}
-		for f := range h.calls {
-			f()
-		}
-	}()
-	if err := <-ready; err != nil {
-		cannot(t, "make a network namespace", err)
+	p := labtest.Pair(t, lab.PairOptions{})
+	// The client looks for its neighbour now, which would delay a first knock.
+	if err := sendFrom(t, p.Client, []netip.Addr{server4, server6}, []port.Port{tcp(9)}, Options{}); err != nil {
+		t.Fatal(err)
 	}
-	t.Cleanup(func() { close(h.calls) })
-	return h
+	return p
 }
 
-// cannot skips a test that needs what this machine does not give, unless
-// TIRL_REQUIRE_KERNEL=1 demands it.
-func cannot(t *testing.T, what string, err error) {
+// sendFrom runs Send on a host.
+func sendFrom(t *testing.T, h *lab.Namespace, addrs []netip.Addr, knocks []port.Port, opts Options) error {
 	t.Helper()
-	if os.Getenv("TIRL_REQUIRE_KERNEL") == "1" {
-		t.Fatalf("cannot %s: %v", what, err)
-	}
-	t.Skipf("cannot %s: %v", what, err)
+	return h.Do(func() error { return Send(t.Context(), addrs, knocks, opts) })
 }
 
-// do runs f in the namespace.
-func (h *host) do(f func() error) error {
-	result := make(chan error)
-	h.calls <- func() { result <- f() }
-	return <-result
-}
-
-// run runs commands in the namespace, one a line.
-func (h *host) run(t *testing.T, script string) {
+// filter loads a chain of rules on a host.
+func filter(t *testing.T, h *lab.Namespace, hook, rules string) {
 	t.Helper()
-	for line := range strings.Lines(script) {
-		args := strings.Fields(line)
-		if len(args) == 0 {
-			continue
-		}
-		err := h.do(func() error {
-			out, err := exec.Command(args[0], args[1:]...).CombinedOutput()
-			if err != nil {
-				return fmt.Errorf("%s: %w: %s", strings.TrimSpace(line), err, out)
-			}
-			return nil
-		})
-		if err != nil {
-			cannot(t, "set up the namespace", err)
-		}
+	text := fmt.Sprintf("table inet filter {\nchain c {\ntype filter hook %s priority 0\n%s\n}\n}\n", hook, rules)
+	if _, err := h.Run(t.Context(), text, "nft", "-f", "-"); err != nil {
+		t.Fatal(err)
 	}
-}
-
-// newLink makes a client and a server with a link between them, whose ports
-// are closed.
-func newLink(t *testing.T) (client, server *host) {
-	t.Helper()
-	client, server = newHost(t), newHost(t)
-	// Known neighbours: no resolution delays a first packet.
-	client.run(t, `
-		ip link add link0 address 02:00:00:00:00:01 type veth peer name link0 address 02:00:00:00:00:02 netns `+server.path+`
-		ip address add 10.71.0.1/24 dev link0
-		ip address add fd71::1/64 dev link0 nodad
-		ip link set link0 up
-		ip neighbour add 10.71.0.2 lladdr 02:00:00:00:00:02 dev link0
-		ip neighbour add fd71::2 lladdr 02:00:00:00:00:02 dev link0`)
-	server.run(t, `
-		ip address add 10.71.0.2/24 dev link0
-		ip address add fd71::2/64 dev link0 nodad
-		ip link set link0 up
-		ip neighbour add 10.71.0.1 lladdr 02:00:00:00:00:01 dev link0
-		ip neighbour add fd71::1 lladdr 02:00:00:00:00:01 dev link0`)
-	// The kernel begins to use a link some time after it is up. Until then it
-	// drops what is sent.
-	err := client.do(func() error {
-		d := net.Dialer{Timeout: 20 * time.Millisecond}
-		for end := time.Now().Add(10 * time.Second); time.Now().Before(end); {
-			if _, err := d.Dial("tcp", "10.71.0.2:9"); errors.Is(err, syscall.ECONNREFUSED) {
-				return nil
-			}
-		}
-		return errors.New("no answer in 10 s")
-	})
-	if err != nil {
-		t.Fatalf("the link between the namespaces: %v", err)
-	}
-	return client, server
 }
 
 // packet is a TCP or UDP packet that the server received or sent.
@@ -163,13 +84,13 @@ type capture struct {
 }
 
 // newCapture begins to record, before any filter sees a packet.
-func newCapture(t *testing.T, server *host) *capture {
+func newCapture(t *testing.T, server *lab.Namespace) *capture {
 	t.Helper()
 	var fd int
-	err := server.do(func() error {
+	err := server.Do(func() error {
 		var err error
 		// SOCK_DGRAM: without the link's header. Bound to no interface, since
-		// this namespace has only one.
+		// nothing uses the loopback interface.
 		fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, int(htons(unix.ETH_P_ALL)))
 		if err != nil {
 			return err
@@ -179,7 +100,7 @@ func newCapture(t *testing.T, server *host) *capture {
 			unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Usec: 20000}))
 	})
 	if err != nil {
-		cannot(t, "open a packet socket", err)
+		t.Fatalf("open a packet socket: %v", err)
 	}
 	c := &capture{}
 	stop, done := make(chan struct{}), make(chan struct{})
