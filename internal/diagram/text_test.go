@@ -175,3 +175,25 @@ func TestSpan(t *testing.T) {
 		}
 	}
 }
+
+// Boxes are laid out to fit: they are never cut at the edge.
+func TestBoxesFit(t *testing.T) {
+	for width := len(backToStart); width < 120; width++ {
+		for n := 1; n <= 16; n++ {
+			knocks := make([]uint16, n)
+			for i := range knocks {
+				knocks[i] = uint16(9990 + i)
+			}
+			for _, d := range []policy.Door{once("ssh", tcp(22), knocks...), timed("ssh", tcp(22), time.Minute, knocks...)} {
+				got := Text(compile(t, guard(d)), TextOptions{Width: width})
+				if !strings.Contains(got, "╔") {
+					continue
+				}
+				right := strings.Count(got, "╮") + strings.Count(got, "╯")
+				if left := strings.Count(got, "╭") + strings.Count(got, "╰"); left != right || strings.Contains(got, "…") {
+					t.Fatalf("%d knocks in %d columns:\n%s", n, width, got)
+				}
+			}
+		}
+	}
+}
