@@ -14,6 +14,7 @@
 //
 //	TIRL          what is never judged: loopback, trust, public services
 //	TIRL_GATE     guard: packets to a door's service
+//	TIRL_SERVICE  guard: those of them that are for this host
 //	TIRL_RELATED  firewall: related packets
 //	TIRL_HEAR     grants, the limit, and where the source stands
 //	TIRL_STATEn   a source at place n; TIRL_STATE0 is the root

@@ -2,7 +2,6 @@ package iptables
 
 import (
 	"fmt"
-	"net/netip"
 	"strings"
 	"time"
 
@@ -14,6 +13,7 @@ import (
 const (
 	hear    = main + "_HEAR"
 	gate    = main + "_GATE"
+	service = main + "_SERVICE"
 	related = main + "_RELATED"
 	leave   = main + "_LEAVE"
 	end     = main + "_END"
@@ -33,6 +33,7 @@ type builder struct {
 	index    map[string]int
 	children map[automaton.State][]port.Port // the knocks that lead on, in the order of the doors
 	stays    map[automaton.State][]port.Port
+	doors    map[automaton.State][]int // whose sequences lead through a place
 }
 
 // build makes the whole ruleset of one family.
@@ -42,6 +43,12 @@ func build(g *automaton.Program, fam family) ruleset {
 		index:    make(map[string]int),
 		children: make(map[automaton.State][]port.Port),
 		stays:    make(map[automaton.State][]port.Port),
+		doors:    make(map[automaton.State][]int),
+	}
+	for i, d := range g.Doors {
+		for s := d.End; s != automaton.Root; s = g.Places[s].Parent {
+			b.doors[s] = append(b.doors[s], i)
+		}
 	}
 	for _, e := range g.Edges() {
 		b.children[e.From] = append(b.children[e.From], e.On)
@@ -123,15 +130,18 @@ func (b *builder) guard() {
 	// One type a rule: for IPv6 several types mean all of them at once
 	// (match_type6, net/netfilter/xt_addrtype.c).
 	b.chain(gate)
-	b.rule(gate, "-m conntrack --ctstate INVALID -m addrtype --dst-type LOCAL", "-j DROP", "changes nothing")
-	b.grants(gate)
-	b.rule(gate, "-m addrtype --dst-type LOCAL", "-g "+hear, "must knock")
+	b.rule(gate, "-m addrtype --dst-type LOCAL", "-g "+service, "to this host")
 	for _, kind := range []string{"MULTICAST", "ANYCAST", "BROADCAST"} {
 		if kind != "BROADCAST" || !b.fam.v6 {
-			b.rule(gate, "-m addrtype --dst-type "+kind, "-j DROP", "broadcast and multicast open nothing")
+			b.rule(gate, "-m addrtype --dst-type "+kind, "-j DROP", "hidden from broadcast and multicast too")
 		}
 	}
 	b.rule(gate, "", b.pass, "to another host")
+
+	b.chain(service)
+	b.rule(service, "-m conntrack --ctstate INVALID", "-j DROP", "changes nothing")
+	b.grants(service)
+	b.rule(service, "", "-g "+hear, "must knock")
 
 	b.chain(hear)
 	b.hear(hear)
@@ -145,7 +155,7 @@ func (b *builder) guard() {
 // exempt lets through what is never judged in either mode.
 func (b *builder) exempt() {
 	b.chain(main)
-	b.rule(main, "", "", about+b.g.PolicyHash)
+	b.rule(main, "", "", about+plain(b.g.PolicyHash))
 	b.rule(main, "-i lo", b.pass, "loopback")
 	b.rule(main, "-m conntrack --ctstate ESTABLISHED", b.pass, "open connections live on")
 	for _, i := range b.g.Ifaces {
@@ -163,17 +173,13 @@ func (b *builder) exempt() {
 
 // grants lets in the sources that hold a timed grant for the service.
 func (b *builder) grants(chain string) {
-	local := ""
-	if chain == gate {
-		local = " -m addrtype --dst-type LOCAL"
-	}
 	for i, c := range b.g.Classes {
 		if c.Once {
 			continue
 		}
 		seconds := fmt.Sprintf("--rcheck --seconds %d", c.OpenFor/time.Second)
 		for _, r := range c.Services {
-			b.rule(chain, dports(r)+local+" "+b.recent(seconds, b.grantList(i), b.sourceMask()), b.pass, "open to a source that has knocked")
+			b.rule(chain, dports(r)+" "+b.recent(seconds, b.grantList(i), b.sourceMask()), b.pass, "open to a source that has knocked")
 		}
 	}
 }
@@ -218,5 +224,3 @@ func dports(r port.Range) string {
 	}
 	return fmt.Sprintf("-p %s --dport %d:%d", r.Proto, r.First, r.Last)
 }
-
-var _ = netip.Prefix{}

@@ -2,7 +2,6 @@ package iptables
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 
 	"tirl/internal/automaton"
@@ -51,14 +50,16 @@ func plain(name string) string {
 // reached says which knock leads to s, and of which doors.
 func (b *builder) reached(s automaton.State) string {
 	n := b.g.Places[s].Depth
-	if d := b.g.DoorAt(s); d != nil {
-		return fmt.Sprintf("knock %d of %d: door %s", n, n, plain(d.Name))
+	doors := b.doors[s]
+	if len(doors) == 1 {
+		d := b.g.Doors[doors[0]]
+		return fmt.Sprintf("knock %d of %d: door %s", n, len(d.Knocks), plain(d.Name))
 	}
-	return fmt.Sprintf("knock %d%s", n, b.whose(s))
+	return fmt.Sprintf("knock %d: %d doors", n, len(doors))
 }
 
 func (b *builder) stood(s automaton.State) string {
-	return fmt.Sprintf("has done %d knocks%s", b.g.Places[s].Depth, b.whose(s))
+	return fmt.Sprintf("done %d%s", b.g.Places[s].Depth, b.whose(s))
 }
 
 // whose names the doors whose sequences lead through s.
@@ -66,15 +67,15 @@ func (b *builder) whose(s automaton.State) string {
 	doors := b.doors[s]
 	if len(doors) == 1 {
 		d := b.g.Doors[doors[0]]
-		return fmt.Sprintf(" of %d: door %s", len(d.Knocks), plain(d.Name))
+		return fmt.Sprintf(" of %d knocks: door %s", len(d.Knocks), plain(d.Name))
 	}
-	names := make([]string, 0, len(doors))
-	for _, d := range doors {
+	names, more := make([]string, 0, 3), ""
+	for i, d := range doors {
+		if i == 3 {
+			more = fmt.Sprintf(" and %d more", len(doors)-3)
+			break
+		}
 		names = append(names, plain(b.g.Doors[d].Name))
 	}
-	more := ""
-	if len(names) > 3 {
-		names, more = slices.Clip(names[:3]), fmt.Sprintf(" and %d more", len(doors)-3)
-	}
-	return ": doors " + strings.Join(names, ", ") + more
+	return " knocks: doors " + strings.Join(names, ", ") + more
 }

@@ -20,12 +20,12 @@ func (b *builder) hear(chain string) {
 		}
 	}
 	b.rule(chain, "", "-g "+state(automaton.Root), "every other source is at the start")
-	for s := automaton.State(len(b.g.Places) - 1); s != automaton.Root; s-- {
+	b.root()
+	for s := range automaton.State(len(b.g.Places)) {
 		if b.g.Standing(s) {
 			b.place(s)
 		}
 	}
-	b.root()
 }
 
 // at sends a source that stands at s to the chain of s.
@@ -59,7 +59,7 @@ func (b *builder) place(s automaton.State) {
 		lost = b.end // first knocks have been tried before
 	}
 	// Of two packets that arrive here at once only one finds the entry.
-	b.rule(chain, b.recent("! --remove", b.knockList(s), b.sourceMask()), lost, "leaves state "+fmt.Sprint(s))
+	b.rule(chain, b.recent("! --remove", b.knockList(s), b.sourceMask()), lost, fmt.Sprintf("leaves state %d", s))
 	if d := b.g.DoorAt(s); d != nil {
 		for _, r := range b.g.Classes[d.Class].Services {
 			b.rule(chain, dports(r), b.pass, "open once: door "+plain(d.Name))
@@ -136,7 +136,11 @@ func (b *builder) leave(firsts []port.Port) {
 	b.chain(leave)
 	for _, k := range firsts {
 		if s, _ := b.g.Child(automaton.Root, k); b.g.Standing(s) {
-			b.rule(leave, b.recent("--remove", b.knockList(s), b.sourceMask()), "", "leaves state "+fmt.Sprint(s))
+			match := b.recent("--remove", b.knockList(s), b.sourceMask())
+			if b.g.MatchTTL { // --remove knows no TTL
+				match = b.standing("--rcheck", s) + " " + match
+			}
+			b.rule(leave, match, "", fmt.Sprintf("leaves state %d", s))
 		}
 	}
 }

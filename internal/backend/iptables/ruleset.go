@@ -47,11 +47,9 @@ func (r ruleset) find(name string) table {
 
 func (r ruleset) empty() bool { return len(r.tables) == 0 }
 
-func (t table) has(chain string) bool {
-	return slices.ContainsFunc(t.chains, func(c chain_) bool { return c.name == chain })
+func (t table) has(name string) bool {
+	return slices.ContainsFunc(t.chains, func(c chain) bool { return c.name == name })
 }
-
-type chain_ = chain
 
 // restore gives the iptables-restore input that turns what a kernel holds of
 // tirl into r. Each table is one transaction; the tables of r come first, so that
