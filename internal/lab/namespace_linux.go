@@ -99,7 +99,7 @@ func (n *Namespace) Start(cmd *exec.Cmd) error {
 
 // Run runs a program in the namespace to its end. It implements [tool.Runner].
 func (n *Namespace) Run(ctx context.Context, stdin, name string, args ...string) (string, error) {
-	cmd := exec.CommandContext(ctx, name, args...)
+	cmd := tool.Command(ctx, name, args...)
 	cmd.WaitDelay = waitDelay
 	return tool.Finish(cmd, stdin, func(cmd *exec.Cmd) error {
 		if err := n.Start(cmd); err != nil {

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
+	"path/filepath"
 	"strings"
 )
 
@@ -27,8 +28,29 @@ type Host struct{}
 
 // Run implements Runner.
 func (Host) Run(ctx context.Context, stdin, name string, args ...string) (string, error) {
-	cmd := exec.CommandContext(ctx, name, args...)
-	return Finish(cmd, stdin, (*exec.Cmd).Run)
+	return Finish(Command(ctx, name, args...), stdin, (*exec.Cmd).Run)
+}
+
+// Command prepares a program that Find finds.
+func Command(ctx context.Context, name string, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, Find(name), args...)
+	cmd.Args[0] = name
+	return cmd
+}
+
+// Find gives the path of a program: from PATH, else from where Debian keeps an
+// administrator's programs, which the PATH of su(1) and of users lacks. If it is
+// nowhere, it is the name itself, and running it fails.
+func Find(name string) string {
+	if path, err := exec.LookPath(name); err == nil {
+		return path
+	}
+	for _, dir := range [...]string{"/usr/local/sbin", "/usr/sbin", "/sbin"} {
+		if path, err := exec.LookPath(filepath.Join(dir, name)); err == nil {
+			return path
+		}
+	}
+	return name
 }
 
 // Finish runs a prepared command with its streams connected. The function that

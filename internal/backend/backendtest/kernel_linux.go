@@ -79,7 +79,7 @@ const (
 	chain output {
 		type filter hook output priority filter; policy accept;
 		tcp flags rst drop
-		meta l4proto { icmp, icmpv6 } icmp type destination-unreachable drop
+		icmp type destination-unreachable drop
 		icmpv6 type destination-unreachable drop
 	}
 }

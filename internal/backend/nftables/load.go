@@ -1,6 +1,7 @@
 package nftables
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -114,6 +115,10 @@ func (b *Backend) Loaded(ctx context.Context) (*backend.Loaded, error) {
 	}
 	loaded := &backend.Loaded{}
 	var text strings.Builder
+	// Sets that kept their grants through a load are listed before later ones.
+	slices.SortFunc(l.objects, func(a, b object) int {
+		return cmp.Or(cmp.Compare(a.kind, b.kind), cmp.Compare(a.name, b.name))
+	})
 	for i := range l.objects {
 		o := &l.objects[i]
 		if err := loadedObject(o, loaded); err != nil {
