@@ -111,6 +111,9 @@ func shortPrefix(p netip.Prefix) string {
 }
 
 func prefixHint(text string) string {
+	if strings.HasPrefix(text, "iface:") {
+		return "only trust takes interfaces"
+	}
 	addr, bits, ok := strings.Cut(text, "/")
 	switch _, err := netip.ParseAddr(addr); {
 	case err == nil && ok && strings.Contains(bits, "."):

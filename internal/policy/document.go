@@ -71,7 +71,7 @@ func readDocument(r *reporter) *table {
 		case unstable.KeyValue:
 			d.keyValue(d.current, e, offset)
 		}
-	})
+	}, d.detach)
 	return d.root
 }
 

@@ -37,7 +37,7 @@ func wellKnown() [][]uint16 {
 //
 //   - the ports are the beginning of a sequence that guides and default files
 //     have (at least three of its ports);
-//   - each port is above the one before by one same number;
+//   - each of three ports or more is above the one before by one same number;
 //   - more than half of the knocks are one port;
 //   - three or more knocks are the same backwards;
 //   - each port is a digit repeated (5555), or digits in a row up or down
@@ -64,7 +64,7 @@ func guessable(knocks []port.Port) string {
 	switch {
 	case isWellKnown(ports):
 		return "they are in every guide"
-	case isConstant:
+	case isConstant && len(ports) > 2:
 		return stepText(step)
 	case 2*times > len(ports):
 		return fmt.Sprintf("%d of %d are port %d", times, len(ports), port)

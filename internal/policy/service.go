@@ -29,9 +29,14 @@ func (d *decoder) words(e *entry, example string, read func(v value)) bool {
 			continue
 		}
 		ok = false
-		if v.at >= 0 { // an earlier element of the kind has been reported
-			d.wrongType(v, "what stands in "+e.name, "a string", "")
+		if v.at < 0 { // an earlier element of the kind has been reported
+			continue
 		}
+		hint := ""
+		if v.kind == unstable.Integer {
+			hint = portHint(v.text)
+		}
+		d.wrongType(v, "an element of "+e.name, "a string", hint)
 	}
 	return ok
 }
@@ -50,13 +55,7 @@ func (d *decoder) services(_ string, e *entry) []served {
 	if ok && len(e.value.elems) == 0 {
 		d.r.errorf(e.value.at, `name a service, such as opens = ["tcp/22"]`, "%s is empty", e.name)
 	}
-	d.overlaps(all, func(a, b served) {
-		if a.ports == b.ports {
-			d.r.errorf(b.at, "leave one of them out", "%s stands here twice", b.ports)
-			return
-		}
-		d.r.errorf(b.at, "make one range of them, or leave the smaller one out", "%s overlaps %s", b.ports, a.ports)
-	})
+	d.overlaps(all, d.r.errorf)
 	return all
 }
 
@@ -74,26 +73,26 @@ func (d *decoder) service(v value) (port.Range, bool) {
 	return r, true
 }
 
-// overlaps calls report for ranges that share a port with one before them in
-// the array. It does so once for each such range.
-func (d *decoder) overlaps(all []served, report func(first, second served)) {
+// overlaps reports each range of an array that shares a port with another one,
+// except the first of them in the order of ports.
+func (d *decoder) overlaps(all []served, report func(offset int, hint, format string, args ...any)) {
 	sorted := slices.Clone(all)
 	slices.SortFunc(sorted, func(a, b served) int {
 		return cmp.Or(a.ports.Compare(b.ports), cmp.Compare(a.at, b.at))
 	})
-	var widest served
-	for i, s := range sorted {
-		if i > 0 && s.ports.Proto == widest.ports.Proto && s.ports.First <= widest.ports.Last {
-			if widest.at < s.at {
-				report(widest, s)
+	for i, widest := 1, 0; i < len(sorted); i++ {
+		s, w := sorted[i], sorted[widest].ports
+		if s.ports.Proto == w.Proto && s.ports.First <= w.Last {
+			if s.ports == w {
+				report(s.at, "leave one of them out", "%s stands here twice", w)
 			} else {
-				report(s, widest)
+				report(s.at, "leave one of them out, or make one range of them", "%s overlaps %s", s.ports, w)
 			}
-			if s.ports.Last <= widest.ports.Last {
+			if s.ports.Last <= w.Last {
 				continue
 			}
 		}
-		widest = s
+		widest = i
 	}
 }
 
@@ -137,36 +136,42 @@ func (d *decoder) knock(v value) (port.Port, bool) {
 	return port.Port{}, false
 }
 
-// portHint turns the notations of other tools into the policy's.
+// portHint turns the notations of other tools, such as 22/tcp, 22:tcp, TCP 22
+// and 8000:8010/tcp, into the policy's. It is empty where it sees no port.
 func portHint(s string) string {
-	s = strings.ToLower(strings.TrimSpace(s))
-	fields := strings.FieldsFunc(s, func(r rune) bool { return r == '/' || r == ':' || r == ' ' || r == ',' })
-	proto, numbers := "", ""
-	for _, f := range fields {
-		switch {
-		case f == "tcp" || f == "udp":
-			proto = f
-		default:
-			numbers = f
-		}
-	}
-	if len(fields) == 3 {
-		// A range as iptables writes it: 8000:8010.
-		if i := slices.IndexFunc(fields, func(f string) bool { return f == proto }); proto != "" && i != 1 {
-			fields = slices.Delete(fields, i, i+1)
-			numbers = fields[0] + "-" + fields[1]
-		}
-	}
-	if proto == "" {
-		proto = "tcp"
-	}
-	if _, err := port.ParseRange(proto + "/" + numbers); err != nil || len(fields) > 3 {
-		if numbers != "" && strings.Trim(numbers, "abcdefghijklmnopqrstuvwxyz-") == "" {
-			return "services have no names here: write the port's number, such as \"tcp/22\""
-		}
+	if len(s) > maxPortText {
 		return ""
 	}
-	return strconv.Quote(proto+"/"+numbers) + " is the form"
+	var names, numbers []string
+	for _, word := range strings.FieldsFunc(strings.ToLower(s), func(r rune) bool { return strings.ContainsRune("/:, ", r) }) {
+		if word[0] >= '0' && word[0] <= '9' {
+			numbers = append(numbers, word)
+		} else {
+			names = append(names, word)
+		}
+	}
+	ports := strings.Join(numbers, "-")
+	if _, err := port.ParseRange("tcp/" + ports); err != nil {
+		ports = ""
+	}
+	isName := func(s string) bool { return strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789-") == "" }
+	isPlain := len(names) == 1 && (names[0] == "tcp" || names[0] == "udp")
+	switch {
+	case len(names) == 0 && ports != "":
+		return fmt.Sprintf("write \"tcp/%s\" or \"udp/%s\"", ports, ports)
+	case isPlain && ports != "":
+		return fmt.Sprintf("write \"%s/%s\"", names[0], ports)
+	case len(names) == 1 && len(numbers) < 2 && isTransport(names[0]):
+		return "doors know tcp and udp only"
+	case len(numbers) == 0 && len(names) > 0 && !slices.ContainsFunc(names, func(s string) bool { return !isName(s) }):
+		return "services have no names here: write the port's number, such as \"tcp/22\""
+	}
+	return ""
+}
+
+// isTransport says whether a word is a protocol that doors do not have.
+func isTransport(name string) bool {
+	return protocols()[name] != 0 || strings.HasPrefix(name, "icmp") || name == "proto"
 }
 
 // protocols are the protocols without ports that public takes by name, with
@@ -231,9 +236,7 @@ func (d *decoder) public(_ string, e *entry) {
 			p.Public.Services = append(p.Public.Services, r)
 		}
 	})
-	d.overlaps(d.shape.public, func(a, b served) {
-		d.r.warnf(b.at, "leave one of them out, or make one range of them", "%s overlaps %s", b.ports, a.ports)
-	})
+	d.overlaps(d.shape.public, d.r.warnf)
 }
 
 // protocolNumber reads the number of proto/N.

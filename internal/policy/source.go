@@ -83,11 +83,12 @@ func (s *sourceText) lineText(number int) []byte {
 	return bytes.TrimSuffix(s.text[s.lines[number-1]:end], []byte("\r"))
 }
 
-// The part of a source line that a diagnostic shows: this many characters
-// before the column, and after it.
+// The part of a source line that a diagnostic shows, in characters before and
+// after the column.
 const (
 	excerptBefore = 80
 	excerptAfter  = 60
+	excerptWidth  = excerptBefore + excerptAfter // a shorter line is shown whole
 )
 
 // excerpt gives the text of a position's line around its column, and the number
@@ -113,7 +114,7 @@ func (s *sourceText) excerpt(at Position) (text string, before int) {
 	}
 	high, cutHigh := column-start, false
 	for n := 0; high < len(line); n++ {
-		if n == excerptAfter {
+		if n == max(excerptAfter, excerptWidth-before) {
 			cutHigh = true
 			break
 		}

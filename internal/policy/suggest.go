@@ -69,7 +69,7 @@ func keyHint(path, key string, known []string) string {
 }
 
 // nearest gives the name that a misspelt one is most like, if it is like one at
-// all: at most a third of its letters away, counted as edits.
+// all: its beginning, or at most a third of its letters away, counted as edits.
 func nearest(s string, names []string) string {
 	if len(s) > 40 {
 		return ""
@@ -77,7 +77,8 @@ func nearest(s string, names []string) string {
 	s = strings.ReplaceAll(strings.ToLower(s), "-", "_")
 	best, least := "", 1<<10
 	for _, name := range names {
-		if n := distance(s, name); n < least && n <= max(1, len(name)/3) {
+		n := distance(s, name)
+		if near := n <= max(1, len(name)/3) || len(s) > 2 && strings.HasPrefix(name, s); near && n < least {
 			best, least = name, n
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/pelletier/go-toml/v2/unstable"
 )
@@ -15,8 +16,9 @@ import (
 // to its ranges.
 //
 // A syntax error is reported, and reading goes on at the next line that looks
-// like the beginning of an expression, so that one run shows all of them.
-func expressions(r *reporter, comments bool, each func(p *unstable.Parser, offset int)) {
+// like the beginning of an expression, so that one run shows all of them. Where
+// a table's header cannot be read lost is called.
+func expressions(r *reporter, comments bool, each func(p *unstable.Parser, offset int), lost func()) {
 	text := r.src.text
 	text = text[:len(text):len(text)] // the parser finds offsets by capacity
 	parser := unstable.Parser{KeepComments: comments}
@@ -36,8 +38,12 @@ func expressions(r *reporter, comments bool, each func(p *unstable.Parser, offse
 		if errors.As(err, &perr) {
 			at, message = len(text)-cap(perr.Highlight), perr.Message
 		}
-		r.add(at, Error, message, syntaxHint(text, failed, at))
-		offset = resume(text, failed, at)
+		failed = beginning(text, failed)
+		if bytes.HasPrefix(bytes.TrimLeft(text[failed:], " \t"), []byte("[")) {
+			lost()
+		}
+		reportSyntax(r, failed, at, message)
+		offset = resume(text, min(failed, at), at)
 	}
 }
 
@@ -56,14 +62,13 @@ func lastByte(e *unstable.Node) int {
 // began at another: the next line that begins an expression, or the text's end.
 func resume(text []byte, failed, at int) int {
 	// In a string of many lines each of them may look like an expression.
-	if bytes.Contains(text[failed:at], []byte(`"""`)) || bytes.Contains(text[failed:at], []byte("'''")) {
+	if manyLines(text[failed:at]) {
 		return len(text)
 	}
 	// What stands at the beginning of a line below the one where the failed
 	// expression began is an expression of its own, below an array without end.
-	first := beginning(text, failed)
 	line := bytes.LastIndexByte(text[:at], '\n') + 1
-	if line <= first {
+	if line <= failed {
 		line = nextLine(text, at)
 	}
 	for line < len(text) && !beginsExpression(text[line:]) {
@@ -115,45 +120,60 @@ func isBare(c byte) bool {
 	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '-' || c == '_'
 }
 
-// syntaxHint tells of the commonest slips: a string without quotes, a curly
-// quote, a byte order mark, an array or string without end.
-func syntaxHint(text []byte, failed, at int) string {
-	if bytes.HasPrefix(text, []byte("\xef\xbb\xbf")) && at < 3 {
-		return "save the file as UTF-8 without a byte order mark"
+// reportSyntax reports an error that the parser found at an offset in an
+// expression that began at another, in plainer words for the commonest slips.
+func reportSyntax(r *reporter, failed, at int, message string) {
+	text := r.src.text
+	line := bytes.LastIndexByte(text[:at], '\n') + 1
+	char, _ := utf8.DecodeRune(text[at:])
+	if at < len(text) && text[at] >= utf8.RuneSelf && char != utf8.RuneError {
+		// The parser names the byte.
+		message = strings.Replace(message, fmt.Sprintf("%#U", rune(text[at])), fmt.Sprintf("%#U", char), 1)
 	}
-	if bytes.HasPrefix(text, []byte("\xff\xfe")) || bytes.HasPrefix(text, []byte("\xfe\xff")) {
-		return "save the file as UTF-8, not as UTF-16"
+	isValue := bytes.IndexByte(text[line:at], '=') >= 0
+	isMissing := isValue && at < len(text) && (text[at] == '\n' || text[at] == '\r') && strings.Contains(message, "start of value")
+	low, word := bareWord(text, at)
+	begins := r.src.position(failed).Line
+	switch {
+	case at < 3 && bytes.HasPrefix(text, []byte("\xef\xbb\xbf")):
+		r.add(at, Error, "the file begins with a byte order mark", "save it as UTF-8 without one")
+	case bytes.HasPrefix(text, []byte("\xff\xfe")), bytes.HasPrefix(text, []byte("\xfe\xff")):
+		r.add(at, Error, "the file is not UTF-8", "save it as UTF-8, not as UTF-16")
+	case strings.ContainsRune("“”‘’", char):
+		r.add(at, Error, message, `use straight quotes: "`)
+	case manyLines(text[min(failed, at):at]):
+		r.errorf(at, fmt.Sprintf("see the string that begins on line %d", begins), "%s", message)
+	case line > failed && beginsExpression(text[line:]):
+		r.errorf(at, fmt.Sprintf("is a ] missing in what begins on line %d?", begins), "%s", message)
+	case isValue && word != "":
+		r.errorf(low, fmt.Sprintf("write %q", word), "strings must be quoted")
+	case isMissing:
+		r.add(at, Error, "expected a value", "")
+	default:
+		r.add(at, Error, message, "")
 	}
-	rest := text[at:]
-	if bytes.HasPrefix(rest, []byte("“")) || bytes.HasPrefix(rest, []byte("”")) {
-		return `use straight quotes: "`
-	}
-	first := beginning(text, failed)
-	if bytes.LastIndexByte(text[:at], '\n')+1 > first && beginsExpression(text[bytes.LastIndexByte(text[:at], '\n')+1:]) {
-		return fmt.Sprintf("is a ] missing in what begins on line %d?", bytes.Count(text[:first], []byte("\n"))+1)
-	}
-	line := text[bytes.LastIndexByte(text[:at], '\n')+1 : at]
-	if bytes.IndexByte(line, '=') < 0 {
-		return ""
-	}
-	if word := bareWord(text, at); word != "" {
-		return "put it in quotes: \"" + word + "\""
-	}
-	return ""
 }
 
-// bareWord gives the word around an offset if it could be meant as a string.
-func bareWord(text []byte, at int) string {
-	isWord := func(c byte) bool { return isBare(c) || strings.IndexByte("./:", c) >= 0 }
+// manyLines says whether a string of many lines may begin in a text.
+func manyLines(text []byte) bool {
+	return bytes.Contains(text, []byte(`"""`)) || bytes.Contains(text, []byte("'''"))
+}
+
+// bareWord gives the word around an offset, and where it begins, if it could be
+// meant as a string.
+func bareWord(text []byte, at int) (int, string) {
+	const longest = 64
+	isWord := func(c byte) bool { return isBare(c) || c == '.' || c == '/' || c == ':' }
 	low, high := at, at
-	for low > 0 && isWord(text[low-1]) && at-low < 64 {
+	for low > 0 && isWord(text[low-1]) && at-low < longest {
 		low--
 	}
-	for high < len(text) && isWord(text[high]) && high-at < 64 {
+	for high < len(text) && isWord(text[high]) && high-at < longest {
 		high++
 	}
-	if low > 0 && strings.IndexByte("= \t[,\n", text[low-1]) < 0 {
-		return ""
+	isLetter := func(r rune) bool { return 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' }
+	if low > 0 && strings.IndexByte("= \t[,\n", text[low-1]) < 0 || !bytes.ContainsFunc(text[low:high], isLetter) {
+		return at, ""
 	}
-	return string(text[low:high])
+	return low, string(text[low:high])
 }

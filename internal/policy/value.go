@@ -197,22 +197,24 @@ func (d *decoder) duration(e *entry, word string, most time.Duration) (time.Dura
 	t, err := time.ParseDuration(s)
 	switch {
 	case err != nil || len(s) > 64:
-		d.r.errorf(e.value.at, durationHint(s, word), "%s is not %s", quote(s), want)
+		d.r.errorf(e.value.at, durationHint(s, word, most), "%s is not %s", quote(s), want)
 	case t < time.Millisecond:
-		d.r.errorf(e.value.at, "the least is \"1ms\"", "%s must be more than nothing, not %s", e.name, quote(s))
+		d.r.errorf(e.value.at, "", "%s must be at least 1ms, not %s", e.name, quote(s))
 	case t%time.Millisecond != 0:
 		d.r.errorf(e.value.at, "", "%s must be whole milliseconds, not %s", e.name, quote(s))
 	case t > most:
-		d.r.errorf(e.value.at, fmt.Sprintf("the most is \"%dh\"", int(most.Hours())), "%s is too long: %s", e.name, quote(s))
+		d.r.errorf(e.value.at, atMost(most), "%s is too long: %s", e.name, quote(s))
 	default:
 		return t, true
 	}
 	return 0, false
 }
 
+func atMost(t time.Duration) string { return fmt.Sprintf("the most is %q", formatDuration(t)) }
+
 // durationHint guesses what was meant: a bare number, or a unit that Go's
 // notation does not have.
-func durationHint(s, word string) string {
+func durationHint(s, word string, most time.Duration) string {
 	digits := strings.TrimRight(s, "abcdefghijklmnopqrstuvwxyz ")
 	n, err := strconv.ParseUint(digits, 10, 16)
 	if err != nil {
@@ -221,19 +223,27 @@ func durationHint(s, word string) string {
 		}
 		return "the units are h, m, s and ms"
 	}
-	switch unit := strings.TrimSpace(s[len(digits):]); unit {
+	unit := time.Duration(0)
+	switch strings.TrimSpace(s[len(digits):]) {
 	case "", "sec", "secs", "second", "seconds":
-		return fmt.Sprintf("write \"%ds\"", n)
+		unit = time.Second
 	case "min", "mins", "minute", "minutes":
-		return fmt.Sprintf("write \"%dm\"", n)
+		unit = time.Minute
 	case "hour", "hours", "hr", "hrs":
-		return fmt.Sprintf("write \"%dh\"", n)
+		unit = time.Hour
 	case "d", "day", "days":
-		return fmt.Sprintf("write \"%dh\"", n*24)
+		unit = Day
 	case "w", "week", "weeks":
-		return fmt.Sprintf("write \"%dh\"", n*24*7)
+		unit = 7 * Day
 	}
-	return "the units are h, m, s and ms"
+	switch t := time.Duration(n) * unit; {
+	case t == 0:
+		return "the units are h, m, s and ms"
+	case t > most:
+		return atMost(most)
+	default:
+		return fmt.Sprintf("write %q", formatDuration(t))
+	}
 }
 
 func (d *decoder) perSource(_ string, e *entry) {
