@@ -4,6 +4,7 @@
 package host
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -12,56 +13,40 @@ import (
 	"strconv"
 	"strings"
 
+	"tirl/internal/policy"
 	"tirl/internal/port"
 )
 
-// Facts are what is known of a host.
-type Facts struct {
-	// Ephemeral are the ports that the kernel gives to sockets that ask for none,
-	// as in ip_local_port_range, Documentation/networking/ip-sysctl.rst.
-	Ephemeral Ephemeral
-	// Listeners are sorted by port. Each port and program is there once.
-	Listeners []Listener
-}
-
-// Ephemeral is a range of port numbers, both ends included. The zero value is
-// an unknown range.
-type Ephemeral struct {
-	First, Last uint16
-}
-
-// Listener is a port of this host that other hosts can reach, by the host's
-// sockets alone: a firewall may be in the way.
-type Listener struct {
-	Port    port.Port
-	Program string // as in /proc/PID/comm; empty if it is unknown
-}
-
 // Read gathers the facts from a file system that has /proc in it, as
-// os.DirFS("/") does. What is there is returned along with the errors.
-func Read(root fs.FS) (Facts, error) {
-	var f Facts
-	var errs []error
+// os.DirFS("/") does. What can be read is returned along with the errors. The
+// policy file's mode is left to the caller.
+func Read(root fs.FS) (policy.Host, error) {
+	var h policy.Host
 	ports, err := fs.ReadFile(root, "proc/sys/net/ipv4/ip_local_port_range")
 	if err == nil {
-		f.Ephemeral, err = parseEphemeral(string(ports))
+		h.EphemeralFirst, h.EphemeralLast, err = parseEphemeral(string(ports))
 	}
-	errs = append(errs, wrap("read the ephemeral ports", err))
+	err = wrap("read the ephemeral ports", err)
 
-	sockets, err := readSockets(root)
-	errs = append(errs, wrap("read the listening sockets", err))
+	sockets, err2 := readSockets(root)
+	sockets = slices.DeleteFunc(sockets, func(s socket) bool { return isClient(s, h) })
 	owners := readOwners(root, sockets)
 	for _, s := range sockets {
-		f.Listeners = append(f.Listeners, Listener{s.port, owners[s.inode]})
+		h.Listeners = append(h.Listeners, policy.Listener{Service: s.port, Program: owners[s.inode]})
 	}
-	slices.SortFunc(f.Listeners, func(a, b Listener) int {
-		if c := a.Port.Compare(b.Port); c != 0 {
-			return c
-		}
-		return strings.Compare(a.Program, b.Program)
+	slices.SortFunc(h.Listeners, func(a, b policy.Listener) int {
+		return cmp.Or(a.Service.Compare(b.Service), strings.Compare(a.Program, b.Program))
 	})
-	f.Listeners = slices.Compact(f.Listeners)
-	return f, errors.Join(errs...)
+	h.Listeners = slices.Compact(h.Listeners)
+	return h, errors.Join(err, wrap("read the listening sockets", err2))
+}
+
+// isClient tells a UDP socket that waits for the answer to a question of its own,
+// which looks like any server's but for its port. Sockets of the kernel, such as
+// WireGuard's, ask for their port.
+func isClient(s socket, h policy.Host) bool {
+	return s.port.Proto == port.UDP && s.inode != 0 &&
+		h.EphemeralFirst <= s.port.Number && s.port.Number <= h.EphemeralLast
 }
 
 func wrap(what string, err error) error {
@@ -71,23 +56,21 @@ func wrap(what string, err error) error {
 	return fmt.Errorf("%s: %w", what, err)
 }
 
-func parseEphemeral(s string) (Ephemeral, error) {
+// parseEphemeral reads ip_local_port_range, Documentation/networking/ip-sysctl.rst.
+func parseEphemeral(s string) (first, last uint16, err error) {
 	fields := strings.Fields(s)
 	if len(fields) != 2 {
-		return Ephemeral{}, fmt.Errorf("%q is not a range of ports", s)
+		return 0, 0, fmt.Errorf("%q is not a range of ports", s)
 	}
-	var ends [2]uint16
-	for i, field := range fields {
-		n, err := strconv.ParseUint(field, 10, 16)
-		if err != nil {
-			return Ephemeral{}, fmt.Errorf("%q is not a range of ports: %w", s, err)
-		}
-		ends[i] = uint16(n)
+	low, err := strconv.ParseUint(fields[0], 10, 16)
+	high, err2 := strconv.ParseUint(fields[1], 10, 16)
+	if err = errors.Join(err, err2); err != nil {
+		return 0, 0, fmt.Errorf("%q is not a range of ports: %w", s, err)
 	}
-	if ends[0] > ends[1] {
-		return Ephemeral{}, fmt.Errorf("%q is not a range of ports", s)
+	if low > high {
+		return 0, 0, fmt.Errorf("%q is not a range of ports", s)
 	}
-	return Ephemeral{ends[0], ends[1]}, nil
+	return uint16(low), uint16(high), nil
 }
 
 // local says whether only this host itself can reach an address.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"tirl/internal/policy"
 	"tirl/internal/port"
 )
 
@@ -20,8 +21,9 @@ func link(s string) *fstest.MapFile {
 	return &fstest.MapFile{Data: []byte(s), Mode: 0o777 | fs.ModeSymlink}
 }
 
-// machine is a small-endian host: sshd on both families, a resolver on the
-// loopback device, a connected and a waiting UDP socket, one of the kernel.
+// machine is a small-endian host: sshd on both families, a mail server on
+// the loopback device, UDP sockets of a server, of a client that is connected
+// and of one that is not, and of the kernel.
 func machine() fstest.MapFS {
 	return fstest.MapFS{
 		"proc/sys/net/ipv4/ip_local_port_range": file("32768\t60999\n"),
@@ -36,7 +38,8 @@ func machine() fstest.MapFS {
 		"proc/net/udp": file(header +
 			"  10: 00000000:14E9 00000000:0000 07 00000000:00000000 00:00000000 00000000   101        0 107 2 0 0\n" +
 			"  11: 00000000:CA6C 00000000:0000 07 00000000:00000000 00:00000000 00000000     0        0 0 2 0 0\n" +
-			"  12: 0200000A:9C40 0300000A:0035 01 00000000:00000000 00:00000000 00000000     0        0 108 2 0 0\n"),
+			"  12: 0200000A:9C40 0300000A:0035 01 00000000:00000000 00:00000000 00000000     0        0 108 2 0 0\n" +
+			"  13: 00000000:9C41 00000000:0000 07 00000000:00000000 00:00000000 00000000     0        0 109 2 0 0\n"),
 		"proc/1/comm":    file("init\n"),
 		"proc/1/fd/0":    link("/dev/null"),
 		"proc/812/comm":  file("sshd\n"),
@@ -54,12 +57,13 @@ func TestRead(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := Facts{
-		Ephemeral: Ephemeral{32768, 60999},
-		Listeners: []Listener{
-			{port.Port{Proto: port.TCP, Number: 22}, "sshd"},
-			{port.Port{Proto: port.UDP, Number: 5353}, "avahi-daemon"},
-			{port.Port{Proto: port.UDP, Number: 51820}, ""},
+	want := policy.Host{
+		EphemeralFirst: 32768,
+		EphemeralLast:  60999,
+		Listeners: []policy.Listener{
+			{Service: port.Port{Proto: port.TCP, Number: 22}, Program: "sshd"},
+			{Service: port.Port{Proto: port.UDP, Number: 5353}, Program: "avahi-daemon"},
+			{Service: port.Port{Proto: port.UDP, Number: 51820}},
 		},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -111,7 +115,7 @@ func TestReadThisHost(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got.Ephemeral.Last == 0 {
+	if got.EphemeralLast == 0 {
 		t.Error("no ephemeral ports")
 	}
 }
@@ -155,8 +159,8 @@ func FuzzParseEphemeral(f *testing.F) {
 	f.Add("32768\t60999\n")
 	f.Add("1 0")
 	f.Fuzz(func(t *testing.T, s string) {
-		if e, err := parseEphemeral(s); err == nil && e.First > e.Last {
-			t.Errorf("%q gives %v", s, e)
+		if first, last, err := parseEphemeral(s); err == nil && first > last {
+			t.Errorf("%q gives %d to %d", s, first, last)
 		}
 	})
 }

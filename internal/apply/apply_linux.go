@@ -1,0 +1,177 @@
+package apply
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+
+	"tirl/internal/atomicfile"
+	"tirl/internal/backend"
+	"tirl/internal/policy"
+	"tirl/internal/tool"
+)
+
+// Result is what Apply did.
+type Result struct {
+	Backend string
+	// Already says that the kernel held the very ruleset and nothing was done.
+	Already bool
+	// Replaced is the backend whose rules were taken out; empty if none were.
+	Replaced string
+	// Lacks are the better backends that this host or the policy ruled out.
+	Lacks []Lack
+	// Rules is the number of rules in the kernel.
+	Rules int
+	// Unread are the errors of other backends whose rules could not be read, so
+	// that it is not known whether they hold an older policy.
+	Unread []error
+}
+
+// Apply makes the policy the only one in the kernel. If what is loaded was made
+// from the same policy and nobody has touched it, nothing is done and every
+// source keeps its place. If a load fails, the kernel and the record stay as
+// they were.
+//
+// With auto, rules that are up to date stay with the backend that holds them.
+// The error is an *UnsupportedError if no backend can carry the policy here.
+func (e *Engine) Apply(ctx context.Context, in Input) (Result, error) {
+	l, err := e.lock(ctx)
+	if err != nil {
+		return Result{}, err
+	}
+	defer l.unlock()
+
+	holding := e.survey(ctx)
+	if err := denied(holding); err != nil {
+		return Result{}, err
+	}
+	if res, ok, err := e.already(in, holding); err != nil || ok {
+		return res, err
+	}
+	kinds, lacks, err := e.choose(ctx, in)
+	if err != nil {
+		return Result{}, err
+	}
+	// Whatever can fail without the kernel fails before it is touched.
+	slot, err := e.reserve()
+	if err != nil {
+		return Result{}, err
+	}
+	defer e.release(slot)
+
+	for _, k := range kinds {
+		if err := ctx.Err(); err != nil {
+			return Result{}, err
+		}
+		// A load, and what undoes one that fails, is not interrupted half-way.
+		err := k.New(e.Run).Load(context.WithoutCancel(ctx), in.Program)
+		if err == nil {
+			res, err := e.loaded(ctx, in, k, holding, slot)
+			res.Lacks = lacks
+			return res, err
+		}
+		if errors.Is(err, fs.ErrPermission) {
+			return Result{}, err
+		}
+		lacks = append(lacks, Lack{Backend: k.Name, Err: err})
+	}
+	return Result{}, e.failed(ctx, in, lacks)
+}
+
+// already says whether the kernel holds just what Apply would load.
+func (e *Engine) already(in Input, holding []held) (Result, bool, error) {
+	kinds, err := e.asked(in.Backend)
+	if err != nil {
+		return Result{}, false, err
+	}
+	rec, err := e.readRecord()
+	if err != nil || rec == nil {
+		// A record that cannot be read is replaced by the next one.
+		return Result{}, false, nil
+	}
+	var at *held
+	for i, h := range holding {
+		switch {
+		case h.loaded == nil:
+		case at != nil:
+			return Result{}, false, nil
+		default:
+			at = &holding[i]
+		}
+	}
+	if at == nil || at.Name != rec.Backend || !slices.ContainsFunc(kinds, func(k Kind) bool { return k.Name == at.Name }) {
+		return Result{}, false, nil
+	}
+	able, _ := Fit([]Kind{at.Kind}, in.Program)
+	if len(able) == 0 {
+		return Result{}, false, nil
+	}
+	rules, err := at.New(e.Run).Render(in.Program)
+	if err != nil {
+		return Result{}, false, fmt.Errorf("render for %s: %w", at.Name, err)
+	}
+	same := at.loaded.PolicyHash == in.Program.PolicyHash && at.loaded.Text == rec.Kernel &&
+		slices.EqualFunc(rules, rec.Ruleset, func(f backend.File, r File) bool { return f.Name == r.Name && f.Text == r.Text })
+	return Result{Backend: at.Name, Already: true, Rules: at.loaded.Rules}, same, nil
+}
+
+// loaded finishes a load that the kernel has accepted.
+func (e *Engine) loaded(ctx context.Context, in Input, k Kind, holding []held, slot *atomicfile.File) (Result, error) {
+	// The rules are in force: the rest is not left half done.
+	ctx = context.WithoutCancel(ctx)
+	res := Result{Backend: k.Name}
+	b := k.New(e.Run)
+	kernel, err := readBack(ctx, b, in.Program)
+	if err != nil {
+		return res, inForce(k, err)
+	}
+	res.Rules = kernel.Rules
+
+	var errs []error
+	for _, h := range holding {
+		if h.Name == k.Name {
+			continue
+		}
+		if h.loaded == nil {
+			if h.err != nil && !errors.Is(h.err, tool.ErrMissing) {
+				res.Unread = append(res.Unread, fmt.Errorf("read what %s holds: %w", h.Name, h.err))
+			}
+			continue
+		}
+		if err := h.New(e.Run).Remove(ctx); err != nil {
+			errs = append(errs, fmt.Errorf("take out the rules that %s holds: %w", h.Name, err))
+			continue
+		}
+		res.Replaced = h.Name
+	}
+	rules, err := b.Render(in.Program)
+	if err == nil {
+		err = newRecord(in, k.Name, e.Version, e.now(), rules, kernel.Text).write(slot)
+	}
+	errs = append(errs, err)
+	return res, inForce(k, errors.Join(errs...))
+}
+
+// inForce tells an error after the load from one before it.
+func inForce(k Kind, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("the policy is in force with %s, but: %w", k.Name, err)
+}
+
+// failed finds out what a failed load means: that this host cannot do it, or
+// that something stood in the way.
+func (e *Engine) failed(ctx context.Context, in Input, lacks []Lack) error {
+	if in.Backend == policy.BackendAuto || len(lacks) == 0 || lacks[0].Err == nil {
+		return &UnsupportedError{lacks}
+	}
+	err := lacks[0].Err
+	kinds, _ := e.asked(in.Backend)
+	if trial := e.try(ctx, kinds[0], in.Program); trial == nil || errors.Is(trial, ErrNoScratch) && !errors.Is(err, tool.ErrMissing) {
+		return err
+	}
+	return &UnsupportedError{lacks}
+}

@@ -1,0 +1,118 @@
+package apply
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+	"time"
+
+	"tirl/internal/automaton"
+	"tirl/internal/backend"
+	"tirl/internal/policy"
+	"tirl/internal/tool"
+)
+
+// Engine works on one host.
+type Engine struct {
+	// Root is the directory that /var/lib/tirl and /run/tirl are under.
+	Root string
+	// Kinds are all backends, the best one first.
+	Kinds []Kind
+	// Run runs the backends' programs on the host.
+	Run tool.Runner
+	// Scratch calls use with a runner of a fresh, private network namespace, where
+	// loading a ruleset shows whether this host can. An error that wraps
+	// ErrNoScratch says that there can be no such namespace.
+	Scratch func(ctx context.Context, use func(tool.Runner) error) error
+	// Version of tirl, for the record.
+	Version string
+	// Now tells the time; nil means time.Now.
+	Now func() time.Time
+	// Patience is how long to wait for another tirl to finish; 0 means 10 s.
+	Patience time.Duration
+}
+
+// Input is what Apply loads.
+type Input struct {
+	Program *automaton.Program
+	Source  []byte // the policy file, byte by byte
+	File    string // where it is
+	Backend string // policy.BackendAuto or a backend's name
+}
+
+// ErrNoScratch says that no private network namespace can be made.
+var ErrNoScratch = errors.New("no private network namespace can be made")
+
+// UnsupportedError says that no backend in question can carry the policy here.
+type UnsupportedError struct {
+	Lacks []Lack
+}
+
+func (e *UnsupportedError) Error() string {
+	texts := make([]string, len(e.Lacks))
+	for i, l := range e.Lacks {
+		texts[i] = l.String()
+	}
+	return "this host cannot carry the policy: " + strings.Join(texts, "; ")
+}
+
+// Unwrap gives the errors of the backends.
+func (e *UnsupportedError) Unwrap() []error {
+	var errs []error
+	for _, l := range e.Lacks {
+		if l.Err != nil {
+			errs = append(errs, l.Err)
+		}
+	}
+	return errs
+}
+
+func (e *Engine) now() time.Time {
+	if e.Now != nil {
+		return e.Now()
+	}
+	return time.Now()
+}
+
+// asked gives the kinds that a name stands for.
+func (e *Engine) asked(name string) ([]Kind, error) {
+	if name == policy.BackendAuto {
+		return e.Kinds, nil
+	}
+	for _, k := range e.Kinds {
+		if k.Name == name {
+			return []Kind{k}, nil
+		}
+	}
+	return nil, fmt.Errorf("there is no backend %q", name)
+}
+
+// held is what one kind has in the kernel.
+type held struct {
+	Kind
+	loaded *backend.Loaded // nil: nothing
+	err    error           // it could not be read
+}
+
+// survey reads what every kind holds. A kind whose program is not installed
+// holds nothing that this host could change.
+func (e *Engine) survey(ctx context.Context) []held {
+	all := make([]held, len(e.Kinds))
+	for i, k := range e.Kinds {
+		loaded, err := k.New(e.Run).Loaded(ctx)
+		all[i] = held{k, loaded, err}
+	}
+	return all
+}
+
+// denied gives the first error of a survey that is for want of privilege.
+func denied(holding []held) error {
+	for _, h := range holding {
+		if errors.Is(h.err, fs.ErrPermission) {
+			return h.err
+		}
+	}
+	return nil
+}

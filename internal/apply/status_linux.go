@@ -1,0 +1,70 @@
+package apply
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"tirl/internal/backend"
+	"tirl/internal/tool"
+)
+
+// Status is what the kernel holds, and what the record says about it.
+type Status struct {
+	// Backend that holds the rules; empty: tirl is not active.
+	Backend string
+	Loaded  *backend.Loaded
+	// Record of the load that made what the kernel holds; nil if there is none.
+	Record *Record
+	// Flushed is the record of rules that somebody has since taken out.
+	Flushed *Record
+	// Drifted says that the rules are not what was loaded: somebody has changed them.
+	Drifted bool
+	// Others are further backends that hold rules too, left by an interrupted apply.
+	Others []string
+	// Unread are the errors of what could not be read.
+	Unread []error
+}
+
+// Active says whether the kernel holds a policy.
+func (s *Status) Active() bool { return s.Backend != "" }
+
+// Status reads what is loaded. It fails only if nothing can be said of the kernel.
+func (e *Engine) Status(ctx context.Context) (*Status, error) {
+	s := &Status{}
+	rec, err := e.readRecord()
+	if err != nil {
+		s.Unread = append(s.Unread, err)
+	}
+	var failed []error
+	missing := 0
+	for _, h := range e.survey(ctx) {
+		switch {
+		case errors.Is(h.err, tool.ErrMissing):
+			missing++
+		case h.err != nil:
+			failed = append(failed, fmt.Errorf("read what %s holds: %w", h.Name, h.err))
+		case h.loaded == nil:
+		case s.Active() && rec != nil && rec.Backend == h.Name:
+			s.Others = append(s.Others, s.Backend)
+			s.Backend, s.Loaded = h.Name, h.loaded
+		case s.Active():
+			s.Others = append(s.Others, h.Name)
+		default:
+			s.Backend, s.Loaded = h.Name, h.loaded
+		}
+	}
+	if !s.Active() && len(failed) > 0 && len(failed)+missing == len(e.Kinds) {
+		return nil, errors.Join(failed...)
+	}
+	s.Unread = append(s.Unread, failed...)
+	switch {
+	case rec == nil:
+	case !s.Active():
+		s.Flushed = rec
+	case rec.Backend == s.Backend && rec.PolicyHash == s.Loaded.PolicyHash:
+		s.Record = rec
+		s.Drifted = rec.Kernel != s.Loaded.Text
+	}
+	return s, nil
+}

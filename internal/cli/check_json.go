@@ -1,0 +1,85 @@
+package cli
+
+import (
+	"strings"
+
+	"tirl/internal/backend"
+	"tirl/internal/policy"
+	"tirl/internal/port"
+)
+
+// reportJSON is what check prints for programs.
+type reportJSON struct {
+	File        string             `json:"file"`
+	OK          bool               `json:"ok"`
+	Diagnostics policy.Diagnostics `json:"diagnostics"`
+	// What follows is there only if the policy could be read.
+	Mode       policy.Mode     `json:"mode,omitempty"`
+	PolicyHash string          `json:"policy_hash,omitempty"`
+	Backend    string          `json:"backend,omitempty"` // that would carry it, as far as the policy goes
+	Backends   []backendReport `json:"backends,omitempty"`
+	Doors      []doorReport    `json:"doors,omitempty"`
+}
+
+type backendReport struct {
+	Name     string          `json:"name"`
+	Able     bool            `json:"able"`
+	Problems []problemReport `json:"problems"`
+}
+
+type problemReport struct {
+	Key     string `json:"key"`
+	Text    string `json:"text"`
+	Hint    string `json:"hint"`
+	Warning bool   `json:"warning"`
+}
+
+type doorReport struct {
+	Name      string   `json:"name"`
+	Opens     []string `json:"opens"`
+	Knocks    int      `json:"knocks"`
+	Bits      float64  `json:"bits"`
+	GuessOne  float64  `json:"guess_seconds_1_address"`
+	GuessMany float64  `json:"guess_seconds_10000_addresses"`
+	From      bool     `json:"from"` // it opens to some addresses only
+}
+
+func (r *report) json() reportJSON {
+	out := reportJSON{File: r.doc.file, OK: !r.doc.found.HasErrors(), Diagnostics: r.doc.found}
+	if out.Diagnostics == nil {
+		out.Diagnostics = policy.Diagnostics{}
+	}
+	if r.program == nil {
+		return out
+	}
+	out.Mode, out.PolicyHash, out.Backends = r.doc.policy.Mode, r.program.PolicyHash, r.backends
+	if len(r.able) > 0 {
+		out.Backend = r.able[0].Name
+	}
+	for i, s := range r.doc.policy.Strengths() {
+		door := r.doc.policy.Doors[i]
+		out.Doors = append(out.Doors, doorReport{
+			Name: s.Door, Opens: rangeNames(door.Opens), Knocks: len(door.Knocks), Bits: s.Bits,
+			GuessOne: float64(s.One), GuessMany: float64(s.Many), From: s.Named,
+		})
+	}
+	return out
+}
+
+func problemReports(problems []backend.Problem) []problemReport {
+	list := make([]problemReport, len(problems))
+	for i, p := range problems {
+		list[i] = problemReport{p.Key, p.Text, p.Hint, p.Warning}
+	}
+	return list
+}
+
+func rangeNames(list []port.Range) []string {
+	names := make([]string, len(list))
+	for i, r := range list {
+		names[i] = r.String()
+	}
+	return names
+}
+
+func ranges(list []port.Range) string { return strings.Join(rangeNames(list), ", ") }

@@ -1,0 +1,135 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"tirl/internal/policy"
+	"tirl/internal/term"
+)
+
+// defaultPolicy is where a host's policy is.
+const defaultPolicy = "/etc/tirl/policy.toml"
+
+// stdinName is the file name that stands for standard input.
+const stdinName = "-"
+
+// policyFlag adds -c to a command.
+func policyFlag(cmd *cobra.Command, file *string) {
+	cmd.Flags().StringVarP(file, "config", "c", "", "policy `file`, - for standard input (default $TIRL_POLICY or "+defaultPolicy+")")
+}
+
+// policyPath says which file is the policy, given the value of -c.
+func (a *app) policyPath(flag string) string {
+	switch {
+	case flag != "":
+		return flag
+	case a.getenv("TIRL_POLICY") != "":
+		return a.getenv("TIRL_POLICY")
+	}
+	return filepath.Join(a.dir, defaultPolicy)
+}
+
+// document is a policy file and what it says.
+type document struct {
+	file   string
+	source []byte
+	policy *policy.Policy // nil if there are errors
+	found  policy.Diagnostics
+}
+
+// readSource reads a file, or standard input.
+func (a *app) readSource(file string) ([]byte, error) {
+	if file == stdinName {
+		return limited(a.in)
+	}
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, missing(file, err)
+	}
+	defer f.Close()
+	return limited(f)
+}
+
+// limited reads as much as tells Parse that it is too much.
+func limited(r io.Reader) ([]byte, error) {
+	text, err := io.ReadAll(io.LimitReader(r, policy.MaxSize+1))
+	if err != nil {
+		return nil, fmt.Errorf("read the policy: %w", err)
+	}
+	return text, nil
+}
+
+func missing(file string, err error) error {
+	err = fmt.Errorf("read the policy: %w", err)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return fail(exitFailed, err, "name another file with -c FILE, or write "+file)
+	case errors.Is(err, fs.ErrPermission):
+		return fail(exitFailed, err, "a policy is secret: read it as root, with sudo")
+	}
+	return err
+}
+
+// parse reads and judges the policy that -c, or its absence, names.
+func (a *app) parse(flag string) (*document, error) {
+	d := &document{file: a.policyPath(flag)}
+	var err error
+	if d.source, err = a.readSource(d.file); err != nil {
+		return nil, err
+	}
+	d.policy, d.found = policy.Parse(displayName(d.file), d.source)
+	return d, nil
+}
+
+// sound is parse for commands that need a policy without errors. What is wrong
+// with it goes to standard error; warnings are for check.
+func (a *app) sound(flag string) (*document, error) {
+	d, err := a.parse(flag)
+	if err != nil {
+		return nil, err
+	}
+	if !d.found.HasErrors() {
+		return d, nil
+	}
+	var errs policy.Diagnostics
+	for _, x := range d.found {
+		if x.Severity == policy.Error {
+			errs = append(errs, x)
+		}
+	}
+	return nil, a.invalid(d.file, errs)
+}
+
+// invalid prints errors of a policy and gives the error that ends the command.
+func (a *app) invalid(file string, errs policy.Diagnostics) error {
+	if err := errs.Write(a.err, diagnosticStyle(term.StyleOf(a.err, a.colour, a.getenv))); err != nil {
+		return err
+	}
+	return fail(exitInvalid, fmt.Errorf("the policy %s has %s", displayName(file), plural(len(errs), "error")), "")
+}
+
+func displayName(file string) string {
+	if file == stdinName {
+		return "<stdin>"
+	}
+	return file
+}
+
+func diagnosticStyle(s term.Style) policy.Style {
+	return policy.Style{Location: s.Bold, Error: s.Red, Warning: s.Yellow, Caret: s.Green, Hint: s.Cyan}
+}
+
+// plural counts things in English.
+func plural(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}
