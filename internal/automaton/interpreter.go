@@ -196,6 +196,17 @@ func (in *Interpreter) Place(src netip.Addr, ttl uint8) []port.Port {
 	return in.place(in.key(Packet{Src: src, TTL: ttl}))
 }
 
+// PlaceEnds says when a source that is not at the root will be back there if it
+// stays silent.
+func (in *Interpreter) PlaceEnds(src netip.Addr, ttl uint8) time.Duration {
+	return in.places[in.key(Packet{Src: src, TTL: ttl})].ends
+}
+
+// GrantEnds says when a grant that Grants lists ends.
+func (in *Interpreter) GrantEnds(src netip.Addr, class int) time.Duration {
+	return in.grants[grantKey{in.g.Source(src), class}]
+}
+
 // Advance lets time pass without a packet.
 func (in *Interpreter) Advance(to time.Duration) { in.now = max(in.now, to) }
 
