@@ -58,9 +58,9 @@ type flow struct {
 // Tags are sequence numbers too: each packet has room for what follows in its
 // flow. The top bit asks the server not to track the packet.
 const (
-	tagStep    = 1 << 12
-	untracked  = 1 << 31
-	firstPort  = 10000
+	tagStep   = 1 << 12
+	untracked = 1 << 31
+	firstPort = 10000
 )
 
 // What stands around the automaton: packets whose tag has the top bit are not

@@ -1,0 +1,10 @@
+package demo
+
+import _ "embed"
+
+//go:embed reference.toml
+var reference []byte
+
+// Reference gives the policy that the demo shows unless it is told otherwise:
+// the founding recipe, HTTP for everybody and SSH behind three knocks.
+func Reference() []byte { return append([]byte(nil), reference...) }
