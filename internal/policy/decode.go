@@ -137,6 +137,9 @@ func join(path, key string) string {
 }
 
 func (d *decoder) unknown(path string, e *entry, known []field) {
+	if d.r.isFull() {
+		return
+	}
 	names := make([]string, len(known))
 	for i, f := range known {
 		names[i] = f.name

@@ -119,6 +119,16 @@ func (r *reporter) warnf(offset int, hint, format string, args ...any) {
 	r.add(offset, Warning, fmt.Sprintf(format, args...), hint)
 }
 
+// isFull says that one more error would not be kept, and counts it: where a hint
+// costs time, it need not be looked for.
+func (r *reporter) isFull() bool {
+	if r.kept[Error] < maxDiagnostics {
+		return false
+	}
+	r.dropped[Error]++
+	return true
+}
+
 func (r *reporter) hasErrors() bool { return r.kept[Error] > 0 }
 
 // done gives the sorted diagnostics, and says how many were left out.
