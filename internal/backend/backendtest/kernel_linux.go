@@ -139,21 +139,15 @@ func (k *Kernel) Late(at time.Duration) time.Duration { return time.Since(k.star
 
 // Send waits until the packet's time, sends it, and says what became of it.
 func (k *Kernel) Send(ctx context.Context, p automaton.Packet) (automaton.Verdict, error) {
-	frame, err := k.frame(p)
+	v, err := k.SendAll(ctx, []automaton.Packet{p})
 	if err != nil {
 		return 0, err
 	}
-	if err := sleep(ctx, time.Until(k.start.Add(p.Time))); err != nil {
-		return 0, err
-	}
-	if err := k.inject.Send(ctx, frame); err != nil {
-		return 0, err
-	}
-	return k.verdict(ctx, frame)
+	return v[0], nil
 }
 
-// SendAll sends packets one after the other as fast as it goes, whatever their
-// time, and gives the verdict of each.
+// SendAll sends packets, each at its time, and gives the verdict of each. Only
+// then does it look: it keeps up with packets a fraction of a millisecond apart.
 func (k *Kernel) SendAll(ctx context.Context, packets []automaton.Packet) ([]automaton.Verdict, error) {
 	frames := make([]lab.Packet, len(packets))
 	for i, p := range packets {
@@ -161,9 +155,12 @@ func (k *Kernel) SendAll(ctx context.Context, packets []automaton.Packet) ([]aut
 		if frames[i], err = k.frame(p); err != nil {
 			return nil, err
 		}
-	}
-	if err := k.inject.Send(ctx, frames...); err != nil {
-		return nil, err
+		if err := sleep(ctx, time.Until(k.start.Add(p.Time))); err != nil {
+			return nil, err
+		}
+		if err := k.inject.Send(ctx, frames[i]); err != nil {
+			return nil, err
+		}
 	}
 	passed, err := k.observer.Passed(ctx)
 	if err != nil {
@@ -171,30 +168,17 @@ func (k *Kernel) SendAll(ctx context.Context, packets []automaton.Packet) ([]aut
 	}
 	answers, err := k.inject.Answers(ctx)
 	if err != nil {
+		return nil, err
+	}
+	if err := k.observer.Forget(ctx); err != nil {
 		return nil, err
 	}
 	verdicts := make([]automaton.Verdict, len(frames))
 	for i, f := range frames {
 		verdicts[i] = judge(f, passed, answers)
+		k.remember(f, verdicts[i], answers)
 	}
 	return verdicts, nil
-}
-
-func (k *Kernel) verdict(ctx context.Context, sent lab.Packet) (automaton.Verdict, error) {
-	passed, err := k.observer.Passed(ctx)
-	if err != nil {
-		return 0, err
-	}
-	answers, err := k.inject.Answers(ctx)
-	if err != nil {
-		return 0, err
-	}
-	if err := k.observer.Forget(ctx); err != nil {
-		return 0, err
-	}
-	v := judge(sent, passed, answers)
-	k.remember(sent, v, answers)
-	return v, nil
 }
 
 func judge(sent lab.Packet, passed map[uint32]bool, answers []lab.Answer) automaton.Verdict {
@@ -265,6 +249,9 @@ func (k *Kernel) Place(ctx context.Context, src netip.Addr, ttl uint8) ([]port.P
 }
 
 func sleep(ctx context.Context, d time.Duration) error {
+	if d <= 0 {
+		return ctx.Err()
+	}
 	select {
 	case <-ctx.Done():
 		return ctx.Err()

@@ -1,0 +1,99 @@
+package backendtest
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"tirl/internal/automaton"
+	"tirl/internal/tool"
+	"tirl/internal/vector"
+)
+
+// WithIptables gives a runner that runs one kind of the iptables programs, "nft"
+// or "legacy", whatever the host's alternatives are.
+func WithIptables(r tool.Runner, kind string) tool.Runner { return named{r, kind} }
+
+// named runs iptables-restore as iptables-legacy-restore, and so on.
+type named struct {
+	tool.Runner
+	kind string
+}
+
+// Run implements tool.Runner.
+func (n named) Run(ctx context.Context, stdin, name string, args ...string) (string, error) {
+	for _, family := range [...]string{"iptables", "ip6tables"} {
+		if rest, ok := strings.CutPrefix(name, family); ok && (rest == "" || rest[0] == '-') {
+			name = family + "-" + n.kind + rest
+			break
+		}
+	}
+	return n.Runner.Run(ctx, stdin, name, args...)
+}
+
+// tolerance is how late a packet of a vector may be: vectors keep further away
+// from every boundary.
+const tolerance = 200 * time.Millisecond
+
+// Tardy says that this machine was too busy to send a packet at its time, so that
+// the replay says nothing.
+type Tardy struct{ By time.Duration }
+
+func (e Tardy) Error() string { return fmt.Sprintf("a packet was %v late", e.By) }
+
+// Replay sends a vector's packets at a real kernel and says where it differs.
+func Replay(ctx context.Context, v *vector.Vector, mk Maker) error {
+	k, err := New(ctx, v.Program, mk)
+	if err != nil {
+		return err
+	}
+	defer k.Close()
+	for _, s := range v.Steps {
+		for _, p := range s.Packets {
+			if p.Conn == automaton.Established {
+				if err := k.Listen(p.To); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	k.Start()
+	for _, s := range v.Steps {
+		if len(s.Packets) == 0 {
+			continue
+		}
+		if err := k.replayStep(ctx, s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (k *Kernel) replayStep(ctx context.Context, s vector.Step) error {
+	verdicts, err := k.SendAll(ctx, s.Packets)
+	if err != nil {
+		return fmt.Errorf("line %d: %s: %w", s.Line, s.Text, err)
+	}
+	last := s.Packets[len(s.Packets)-1]
+	way, open, err := k.Place(ctx, last.Src, last.TTL)
+	if err != nil {
+		return fmt.Errorf("line %d: %s: %w", s.Line, s.Text, err)
+	}
+	if late := k.Late(last.Time); late > tolerance {
+		return Tardy{late}
+	}
+	for i, v := range verdicts {
+		if v != s.Verdict {
+			return fmt.Errorf("line %d: %s: packet %d: the kernel says %s, want %s", s.Line, s.Text, i+1, v, s.Verdict)
+		}
+	}
+	if !slices.Equal(way, s.Place) {
+		return fmt.Errorf("line %d: %s: in the kernel the source has done %v, want %v", s.Line, s.Text, way, s.Place)
+	}
+	if !slices.Equal(open, s.Open) {
+		return fmt.Errorf("line %d: %s: in the kernel the classes %v are open to the source, want %v", s.Line, s.Text, open, s.Open)
+	}
+	return nil
+}

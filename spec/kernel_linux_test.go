@@ -1,0 +1,84 @@
+package spec
+
+import (
+	"context"
+	"errors"
+	"os"
+	"slices"
+	"sync"
+	"testing"
+
+	"tirl/internal/backend"
+	"tirl/internal/backend/backendtest"
+	"tirl/internal/backend/iptables"
+	"tirl/internal/backend/nftables"
+	"tirl/internal/lab/labtest"
+	"tirl/internal/policy"
+	"tirl/internal/tool"
+	"tirl/internal/vector"
+)
+
+func TestMain(m *testing.M) { os.Exit(labtest.Main(m)) }
+
+// variant is a backend with the programs of one kind.
+type variant struct {
+	name    string
+	backend string // its name in a policy
+	make    backendtest.Maker
+}
+
+var variants = []variant{
+	{"nftables", policy.BackendNftables, func(r tool.Runner) backend.Backend { return nftables.New(r) }},
+	{"iptables-nft", policy.BackendIptables, func(r tool.Runner) backend.Backend {
+		return iptables.New(backendtest.WithIptables(r, "nft"))
+	}},
+	{"iptables-legacy", policy.BackendIptables, func(r tool.Runner) backend.Backend {
+		return iptables.New(backendtest.WithIptables(r, "legacy"))
+	}},
+}
+
+// atOnce is how many vectors are replayed side by side. They mostly wait.
+const atOnce = 6
+
+// TestKernel replays every vector in a real kernel, with every kind of kernel
+// program, in real time.
+func TestKernel(t *testing.T) {
+	labtest.Require(t)
+	vectors, err := vector.Load("vectors")
+	if err != nil {
+		t.Fatal(err)
+	}
+	slots := make(chan struct{}, atOnce)
+	var all sync.WaitGroup
+	for _, variant := range variants {
+		for i := range vectors {
+			v := &vectors[i]
+			if !v.Kernel || v.Backends != nil && !slices.Contains(v.Backends, variant.backend) {
+				continue
+			}
+			slots <- struct{}{}
+			all.Go(func() {
+				defer func() { <-slots }()
+				t.Run(variant.name+"/"+v.Name, func(t *testing.T) { replayInKernel(t, v, variant) })
+			})
+		}
+	}
+	all.Wait()
+}
+
+// replayInKernel tries again if the machine was too busy to keep the vector's time.
+func replayInKernel(t *testing.T, v *vector.Vector, variant variant) {
+	const tries = 5
+	for range tries {
+		err := backendtest.Replay(context.Background(), v, variant.make)
+		if err == nil {
+			return
+		}
+		var tardy backendtest.Tardy
+		if !errors.As(err, &tardy) {
+			t.Fatalf("%v\n%s", err, v.Source)
+		}
+		t.Logf("again: %v", err)
+	}
+	t.Errorf("in %d tries this machine could not keep the time", tries)
+}
