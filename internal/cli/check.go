@@ -218,7 +218,7 @@ func (a *app) printStrengths(p *policy.Policy) error {
 		door, s := p.Doors[i], all[i]
 		one, many := s.One.String(), s.Many.String()
 		if s.Named {
-			one, many = one+" (of its from)", "-"
+			one, many = one+" (in its from)", "-"
 		}
 		fmt.Fprintf(w, "%s\t%s\t%d\t%.0f\t%s\t%s\n", door.Name, ranges(door.Opens), len(door.Knocks), s.Bits, one, many)
 	}

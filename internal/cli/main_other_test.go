@@ -1,0 +1,7 @@
+//go:build !linux
+
+package cli
+
+import "testing"
+
+type privileged struct{ *testing.M }
