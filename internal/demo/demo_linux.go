@@ -42,8 +42,7 @@ func Run(ctx context.Context, o Options) error {
 		return err
 	}
 	d := &director{Options: o, g: g}
-	d.printf("A server and a client in private network namespaces; nothing of this host is touched.\n\n")
-	d.printf("%s\n", diagram.Text(g, diagram.TextOptions{Width: o.Width, ASCII: o.ASCII}))
+	d.printf("%s\n%s\n", intro, diagram.Text(g, diagram.TextOptions{Width: o.Width, ASCII: o.ASCII}))
 	for i, backend := range o.Backends {
 		if err := d.act(ctx, backend, i == 0); err != nil {
 			return err
@@ -55,10 +54,18 @@ func Run(ctx context.Context, o Options) error {
 	return nil
 }
 
+const intro = `A server and a client in private network namespaces; this host is not touched.
+
+Port knocking hides a service. Its port answers nobody until the client has sent
+packets to the right ports in the right order. What they carry does not matter;
+where they go does. The server keeps the place of each address in this diagram:
+`
+
 type director struct {
 	Options
-	g     *automaton.Program
-	wrong int
+	g      *automaton.Program
+	wrong  int
+	titled bool // the table has its head
 }
 
 func (d *director) printf(format string, args ...any) { fmt.Fprintf(d.Out, format, args...) }
@@ -82,7 +89,8 @@ func (d *director) act(ctx context.Context, backend string, full bool) (err erro
 		return err
 	}
 	if full {
-		d.printf("tirl apply --backend %s: loaded. Processes left on the server: %d. The kernel does the rest.\n", backend, left)
+		d.printf("server$ tirl apply --backend %s\n", backend)
+		d.printf("The rules are loaded; %d processes of tirl are left. From here on the kernel is alone.\n\n", left)
 	}
 	if left > 0 {
 		d.wrong++
@@ -175,29 +183,61 @@ func (d *director) stray() port.Port {
 func (d *director) tellAll(ctx context.Context, s *scene) error {
 	return s.play(ctx, func(st step) {
 		if st.kind == action {
-			d.printf("  %s\n", st.what)
+			d.printf("client$ %s\n", st.what)
 			return
 		}
-		d.printf("  %-28s %s  %s%s\n", st.what, d.state(st), st.why, d.mark(st))
+		d.printf("client$ %-24s %s  %s%s\n", st.what, d.state(st), st.why, d.mark(st))
 	})
 }
 
-// tellShort prints the whole scene on one line.
+// column is one of the table's.
+type column struct {
+	kind  kind
+	title string
+}
+
+// columns of the table that the other runs share.
+var columns = [...]column{{before, "before"}, {opened, "knocked"}, {second, "again"}, {held, "first one"}, {expired, "later"}, {wrong, "wrong knock"}, {swept, "sweep"}}
+
+// tellShort prints the whole scene on one line of a table.
 func (d *director) tellShort(ctx context.Context, s *scene, backend string) error {
+	found := make(map[kind]string)
+	err := s.play(ctx, func(st step) { found[st.kind] = d.state(st) + d.mark(st) })
+	if !d.titled {
+		d.titled = true
+		d.printf("\n%s\n", row("", func(c column) string {
+			if found[c.kind] == "" {
+				return ""
+			}
+			return fmt.Sprintf("%-*s", cellWidth, c.title)
+		}))
+	}
 	family := "IPv4"
 	if s.server.Is6() {
 		family = "IPv6"
 	}
-	var words []string
-	names := map[kind]string{before: "before", opened: "after the knock", second: "second connection",
-		held: "the first one", expired: "later", wrong: "after a wrong knock", swept: "after a sweep"}
-	err := s.play(ctx, func(st step) {
-		if name := names[st.kind]; name != "" {
-			words = append(words, name+" "+strings.TrimSpace(d.state(st))+d.mark(st))
-		}
-	})
-	d.printf("%s %s: %s\n", backend, family, strings.Join(words, ", "))
+	d.printf("%s\n", row(backend+" "+family, func(c column) string { return found[c.kind] }))
 	return err
+}
+
+// cellWidth is that of what state gives.
+const cellWidth = 6
+
+// row lays out one line of the table. A cell is as wide as its title or "closed".
+func row(head string, cell func(column) string) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%-13s", head)
+	gap := 2
+	for _, c := range columns {
+		if text := cell(c); text != "" {
+			fmt.Fprintf(&b, "%*s%s", gap, "", text)
+			gap = 2
+			if text != c.title {
+				gap += max(len(c.title)-cellWidth, 0)
+			}
+		}
+	}
+	return strings.TrimRight(b.String(), " ")
 }
 
 // state says what the client found, in a column of fixed width.

@@ -65,7 +65,7 @@ func (s *scene) play(ctx context.Context, tell func(step)) error {
 	if err := s.stage.knock(ctx, s.server, s.door.Knocks...); err != nil {
 		return err
 	}
-	tell(step{kind: action, what: "knock " + list(s.door.Knocks)})
+	tell(step{kind: action, what: "tirl knock " + list(s.door.Knocks)})
 	first := look(opened, true, "the sequence was right")
 	defer hang(first)
 	if s.class.Once {
@@ -80,7 +80,7 @@ func (s *scene) play(ctx context.Context, tell func(step)) error {
 		}
 	}
 	if first != nil && service.Proto == port.TCP {
-		tell(step{kind: held, what: "the connection of before", open: talk(first), want: true, why: "what is open stays open"})
+		tell(step{kind: held, what: "use the first connection", open: talk(first), want: true, why: "what is open stays open"})
 	}
 	if !s.class.Once && s.class.OpenFor > longestWait {
 		return s.everybody(ctx, tell, "untouched by all this")
@@ -92,7 +92,7 @@ func (s *scene) play(ctx context.Context, tell func(step)) error {
 	if err := s.stage.knock(ctx, s.server, bad...); err != nil {
 		return err
 	}
-	tell(step{kind: action, what: "knock " + list(bad)})
+	tell(step{kind: action, what: "tirl knock " + list(bad)})
 	hang(look(wrong, false, "one wrong packet: back to the start"))
 
 	took, err := s.stage.sweep(ctx, s.server)
@@ -100,7 +100,7 @@ func (s *scene) play(ctx context.Context, tell func(step)) error {
 		return err
 	}
 	tell(step{kind: action, what: fmt.Sprintf("sweep all 65535 UDP ports in order (%v)", took.Round(10*time.Millisecond))})
-	hang(look(swept, false, "a sweep meets the right ports, never alone"))
+	hang(look(swept, false, "the right ports, but never without wrong ones"))
 	return s.everybody(ctx, tell, "untouched by all this")
 }
 
