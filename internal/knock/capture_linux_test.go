@@ -11,7 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"tirl/internal/lab"
@@ -24,23 +23,7 @@ var (
 	client4, client6 = lab.Client4(0), lab.Client6(0)
 )
 
-// TestMain raises the loopback interface, which the tests of one host need, where
-// labtest.Main has started this program again in namespaces of its own.
-func TestMain(m *testing.M) {
-	const startedAgain = "TIRL_KNOCK_TEST_STARTED"
-	if os.Getenv(startedAgain) != "" {
-		lo, err := netlink.LinkByName("lo")
-		if err == nil {
-			err = netlink.LinkSetUp(lo)
-		}
-		if err != nil {
-			fmt.Fprintf(os.Stderr, "raise lo: %v\n", err)
-			os.Exit(1)
-		}
-	}
-	os.Setenv(startedAgain, "1")
-	os.Exit(labtest.Main(m))
-}
+func TestMain(m *testing.M) { os.Exit(labtest.Main(m)) }
 
 // newPair makes a client and a server whose ports are closed.
 func newPair(t *testing.T) *lab.Pair {

@@ -10,7 +10,9 @@ import (
 
 // Observer tells which packets came to a server and which of them its firewall
 // let through. It looks at the tags of [Packet], before all other rules and behind
-// all of them; it drops nothing and does not need connection tracking.
+// all of them; it drops nothing and does not need connection tracking. It may miss
+// some of tens of thousands of packets that come in one burst: a set grows in the
+// background.
 type Observer struct {
 	runner tool.Runner
 }

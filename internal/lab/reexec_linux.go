@@ -55,7 +55,8 @@ func settle() error {
 	if err := unix.Mount("tmpfs", "/run", "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=755"); err != nil {
 		return fmt.Errorf("mount an empty /run: %w", err)
 	}
-	return nil
+	// The network namespace of a child is as empty as any other.
+	return raise("lo")
 }
 
 func runInside(ctx context.Context, args []string) (int, error) {
