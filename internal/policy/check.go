@@ -154,7 +154,7 @@ func stepText(step int) string {
 }
 
 // checkBeginnings refuses a sequence that is the same as another's, or its
-// beginning: the other door could never be told apart, or never be reached. In
+// beginning: the doors could not be told apart, or the longer one be reached. In
 // sorted order a sequence stands right before those that it begins.
 func (d *decoder) checkBeginnings() {
 	order := make([]int, 0, len(d.doors))
@@ -167,28 +167,20 @@ func (d *decoder) checkBeginnings() {
 	slices.SortStableFunc(order, func(a, b int) int {
 		return slices.CompareFunc(doors[a].Knocks, doors[b].Knocks, port.Port.Compare)
 	})
-	var begun []int // each is the beginning of the next
-	reported := map[int]bool{}
-	for _, i := range order {
-		knocks := doors[i].Knocks
-		for len(begun) > 0 && !startsWith(knocks, doors[begun[len(begun)-1]].Knocks) {
-			begun = begun[:len(begun)-1]
+	for i, last := 1, 0; i < len(order); i++ {
+		long, short := order[i], order[last]
+		if !startsWith(doors[long].Knocks, doors[short].Knocks) {
+			last = i
+			continue
 		}
-		if len(begun) > 0 {
-			short := begun[len(begun)-1]
-			same := len(doors[short].Knocks) == len(knocks)
-			switch {
-			case same:
-				d.r.errorf(d.doors[i].knocks, "each door needs a sequence of its own", "door %s has the knocks of door %s on line %d",
-					quote(doors[i].Name), quote(doors[short].Name), d.line(d.doors[short].knocks))
-				continue
-			case !reported[short]:
-				reported[short] = true
-				d.r.errorf(d.doors[short].knocks, "change one of its knocks", "the knocks of door %s are the beginning of those of door %s on line %d",
-					quote(doors[short].Name), quote(doors[i].Name), d.line(d.doors[i].knocks))
-			}
+		if len(doors[long].Knocks) == len(doors[short].Knocks) {
+			d.r.errorf(d.doors[long].knocks, "each door needs a sequence of its own", "door %s has the knocks of door %s on line %d",
+				quote(doors[long].Name), quote(doors[short].Name), d.line(d.doors[short].knocks))
+			continue
 		}
-		begun = append(begun, i)
+		d.r.errorf(d.doors[short].knocks, "change one of its knocks", "the knocks of door %s are the beginning of those of door %s on line %d",
+			quote(doors[short].Name), quote(doors[long].Name), d.line(d.doors[long].knocks))
+		last = i
 	}
 }
 
