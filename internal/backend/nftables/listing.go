@@ -27,13 +27,13 @@ type object struct {
 func parseListing(text string) (*listing, error) {
 	var l listing
 	var open *object
-	elements := ""
+	var elements []string // lines between braces
 	inElements := false
 	for i, line := range strings.Split(text, "\n") {
 		trimmed := strings.TrimSpace(line)
 		switch {
 		case inElements:
-			elements += " " + trimmed
+			elements = append(elements, trimmed)
 		case open == nil && strings.HasPrefix(line, "\t") && strings.HasSuffix(trimmed, "{"):
 			words := strings.Fields(trimmed)
 			if len(words) != 3 {
@@ -45,13 +45,13 @@ func parseListing(text string) (*listing, error) {
 		case line == "\t}":
 			open = nil
 		case strings.HasPrefix(trimmed, "elements = {"):
-			elements = strings.TrimPrefix(trimmed, "elements = {")
+			elements = []string{strings.TrimPrefix(trimmed, "elements = {")}
 			inElements = true
 		default:
 			open.body = append(open.body, trimmed)
 		}
-		if inElements && strings.HasSuffix(elements, "}") {
-			open.elements = splitElements(strings.TrimSuffix(elements, "}"))
+		if inElements && strings.HasSuffix(trimmed, "}") {
+			open.elements = splitElements(strings.TrimSuffix(strings.Join(elements, " "), "}"))
 			inElements = false
 		}
 	}
