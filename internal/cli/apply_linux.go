@@ -38,7 +38,7 @@ When it ends, no process of tirl is left. Rules do not outlive a reboot.`,
   sudo tirl apply --dry-run
   sudo tirl apply -c draft.toml --backend iptables`,
 		GroupID: groupLoad,
-		Args:    cobra.NoArgs,
+		Args:    noArguments,
 		RunE:    a.run(func(cmd *cobra.Command, _ []string) error { return a.apply(cmd, f) }),
 	}
 	policyFlag(cmd, &f.policy)

@@ -84,6 +84,9 @@ cannot do it.`,
 	cmd.SetErr(a.err)
 	cmd.PersistentFlags().StringVar(&a.dir, "root", "", "`directory` that /etc, /var/lib/tirl and /run/tirl are under")
 	cmd.PersistentFlags().Var(&a.colour, "color", "colour the output: auto, always or never")
+	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return fail(exitUsage, err, "see "+cmd.CommandPath()+" --help")
+	})
 	cmd.AddGroup(
 		&cobra.Group{ID: groupSetup, Title: "Set up:"},
 		&cobra.Group{ID: groupLoad, Title: "Load (as root, on Linux):"},
@@ -105,6 +108,14 @@ func (a *app) commands() []*cobra.Command {
 		a.completionCommand(),
 	}
 	return append(list, a.linuxCommands()...)
+}
+
+// noArguments is for commands that take flags only.
+func noArguments(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return usage("see "+cmd.CommandPath()+" --help", "%s takes no argument such as %q", cmd.CommandPath(), args[0])
+	}
+	return nil
 }
 
 // run marks the end of the parsing of arguments: an error of f is no error of usage.

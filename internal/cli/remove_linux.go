@@ -14,7 +14,7 @@ services can be reached by everybody, unless another firewall is in the way.
 Open connections live on. The policy file stays.`,
 		Example: `  sudo tirl remove`,
 		GroupID: groupLoad,
-		Args:    cobra.NoArgs,
+		Args:    noArguments,
 		RunE: a.run(func(cmd *cobra.Command, _ []string) error {
 			if err := a.needRoot("remove rules"); err != nil {
 				return err

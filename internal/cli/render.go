@@ -30,6 +30,7 @@ func formats() []string {
 
 type renderFlags struct {
 	policy, backend, format, family string
+	asJSON                          bool
 }
 
 func (a *app) renderCommand() *cobra.Command {
@@ -51,13 +52,16 @@ Graphviz, mermaid, and svg as a picture.`,
   tirl render --backend iptables --family ipv4 | sudo iptables-restore --noflush
   tirl render --format svg > policy.svg`,
 		GroupID: groupLook,
-		Args:    cobra.NoArgs,
+		Args:    noArguments,
 		RunE: a.run(func(*cobra.Command, []string) error {
 			if !slices.Contains(formats(), f.format) {
 				return usage("one of "+strings.Join(formats(), ", "), "there is no format %q", f.format)
 			}
 			if f.family != "" && !slices.Contains(families(), f.family) {
 				return usage("--family ipv4 or --family ipv6", "there is no family %q", f.family)
+			}
+			if f.asJSON && (f.format != formatRules || f.family != "") {
+				return usage("tirl render --json", "--json is for all rules at once")
 			}
 			return a.render(f)
 		}),
@@ -66,6 +70,7 @@ Graphviz, mermaid, and svg as a picture.`,
 	backendFlag(cmd, &f.backend)
 	cmd.Flags().StringVar(&f.format, "format", formatRules, "what to print: "+strings.Join(formats(), ", "))
 	cmd.Flags().StringVar(&f.family, "family", "", "with the rules of iptables, one `family` only: ipv4 or ipv6")
+	jsonFlag(cmd, &f.asJSON)
 	complete(cmd, "format", formats())
 	complete(cmd, "family", families())
 	return cmd
@@ -93,6 +98,9 @@ func (a *app) render(f renderFlags) error {
 	if err != nil {
 		return fmt.Errorf("render for %s: %w", kind.Name, err)
 	}
+	if f.asJSON {
+		return a.printJSON(rulesReport(kind.Name, p.PolicyHash, rules))
+	}
 	if f.family != "" {
 		return a.renderFamily(rules, kind.Name, f.family)
 	}
@@ -111,6 +119,27 @@ func (a *app) render(f renderFlags) error {
 		}
 	}
 	return nil
+}
+
+// rulesJSON is what render prints for programs.
+type rulesJSON struct {
+	Backend    string     `json:"backend"`
+	PolicyHash string     `json:"policy_hash"`
+	Files      []fileJSON `json:"files"`
+}
+
+type fileJSON struct {
+	Name string   `json:"name"`
+	Load []string `json:"load"` // the command that loads it from standard input
+	Text string   `json:"text"`
+}
+
+func rulesReport(name, hash string, rules backend.Ruleset) rulesJSON {
+	out := rulesJSON{Backend: name, PolicyHash: hash}
+	for _, f := range rules {
+		out.Files = append(out.Files, fileJSON{f.Name, f.Load, f.Text})
+	}
+	return out
 }
 
 // renderFamily prints one file of the iptables backend. The file of IPv6 is the

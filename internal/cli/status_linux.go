@@ -27,7 +27,7 @@ The exit status is 3 if nothing is loaded, and 5 if somebody has changed the rul
   sudo tirl status --json | jq '.grants[].source'
   sudo tirl status > /dev/null || sudo tirl apply`,
 		GroupID: groupLook,
-		Args:    cobra.NoArgs,
+		Args:    noArguments,
 		RunE: a.run(func(cmd *cobra.Command, _ []string) error {
 			if err := a.needRoot("read the rules"); err != nil {
 				return err

@@ -51,7 +51,7 @@ built with.`,
 		Example: `  tirl version
   tirl version --json | jq -r .version`,
 		GroupID: groupLook,
-		Args:    cobra.NoArgs,
+		Args:    noArguments,
 		RunE: a.run(func(*cobra.Command, []string) error {
 			b := thisBuild()
 			if asJSON {
