@@ -69,7 +69,7 @@ func (e *Engine) Apply(ctx context.Context, in Input) (Result, error) {
 		err := k.New(e.Run).Load(context.WithoutCancel(ctx), in.Program)
 		if err == nil {
 			res, err := e.loaded(ctx, in, k, holding, slot)
-			res.Lacks = lacks
+			res.Lacks = e.better(k.Name, lacks)
 			return res, err
 		}
 		if errors.Is(err, fs.ErrPermission) {
@@ -166,7 +166,7 @@ func inForce(k Kind, err error) error {
 // that something stood in the way.
 func (e *Engine) failed(ctx context.Context, in Input, lacks []Lack) error {
 	if in.Backend == policy.BackendAuto || len(lacks) == 0 || lacks[0].Err == nil {
-		return &UnsupportedError{lacks}
+		return &UnsupportedError{e.better("", lacks)}
 	}
 	err := lacks[0].Err
 	kinds, _ := e.asked(in.Backend)

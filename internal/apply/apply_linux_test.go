@@ -91,6 +91,7 @@ func TestApplyChooses(t *testing.T) {
 		{"what can be read back", func(b *bench) { b.private.fail["read nftables"] = broken }, "auto", "iptables", "nftables"},
 		{"what can carry the policy", func(b *bench) { b.problems["nftables"] = []backend.Problem{hard} }, "auto", "iptables", "nftables"},
 		{"whatever differs a little", func(b *bench) { b.problems["nftables"] = []backend.Problem{soft} }, "auto", "nftables", ""},
+		{"without a word on what is worse", func(b *bench) { b.problems["iptables"] = []backend.Problem{hard} }, "auto", "nftables", ""},
 		{"what is asked for", func(*bench) {}, "iptables", "iptables", ""},
 		{"on the host if there is no namespace", func(b *bench) { b.private.fail["make"] = errScratch }, "auto", "nftables", ""},
 		{"on the host what loads there", func(b *bench) {

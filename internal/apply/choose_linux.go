@@ -38,6 +38,23 @@ func (e *Engine) choose(ctx context.Context, in Input) ([]Kind, []Lack, error) {
 	return nil, lacks, nil
 }
 
+// better keeps what kinds that would have been taken before the named one lack,
+// in their order; of no name, what all of them lack.
+func (e *Engine) better(name string, lacks []Lack) []Lack {
+	var kept []Lack
+	for _, k := range e.Kinds {
+		if k.Name == name {
+			break
+		}
+		for _, l := range lacks {
+			if l.Backend == k.Name {
+				kept = append(kept, l)
+			}
+		}
+	}
+	return kept
+}
+
 // try loads a program where it does no harm and reads it back.
 func (e *Engine) try(ctx context.Context, k Kind, g *automaton.Program) error {
 	return e.Scratch(ctx, func(run tool.Runner) error {

@@ -40,29 +40,40 @@ func (e *Engine) Plan(ctx context.Context, in Input) (*Plan, error) {
 		return nil, err
 	}
 	p := &Plan{Backend: res.Backend, Already: already}
-	kinds := e.Kinds
-	if already {
-		kinds, _ = e.asked(res.Backend)
-	} else if kinds, p.Lacks, err = e.choose(ctx, in); err != nil {
+	kind, lacks, err := e.planned(ctx, in, p)
+	if err != nil {
 		return nil, err
 	}
-	if len(kinds) == 0 {
-		return nil, &UnsupportedError{p.Lacks}
-	}
-	if in.Backend != policy.BackendAuto && !already {
-		err := e.try(ctx, kinds[0], in.Program)
-		if err != nil && !errors.Is(err, ErrNoScratch) {
-			return nil, &UnsupportedError{[]Lack{{Backend: kinds[0].Name, Err: err}}}
-		}
-	}
-	p.Backend = kinds[0].Name
-	rules, err := kinds[0].New(e.Run).Render(in.Program)
+	p.Backend, p.Lacks = kind.Name, e.better(kind.Name, lacks)
+	rules, err := kind.New(e.Run).Render(in.Program)
 	if err != nil {
 		return nil, fmt.Errorf("render for %s: %w", p.Backend, err)
 	}
 	p.After = files(rules)
 	e.before(p, holding)
 	return p, nil
+}
+
+// planned gives the kind that Apply would load.
+func (e *Engine) planned(ctx context.Context, in Input, p *Plan) (Kind, []Lack, error) {
+	if p.Already {
+		kinds, err := e.asked(p.Backend)
+		return kinds[0], nil, err
+	}
+	kinds, lacks, err := e.choose(ctx, in)
+	if err != nil {
+		return Kind{}, nil, err
+	}
+	if len(kinds) == 0 {
+		return Kind{}, nil, &UnsupportedError{e.better("", lacks)}
+	}
+	if in.Backend != policy.BackendAuto {
+		// What is asked for is tried too, though Apply would load it at once.
+		if err := e.try(ctx, kinds[0], in.Program); err != nil && !errors.Is(err, ErrNoScratch) {
+			return Kind{}, nil, &UnsupportedError{[]Lack{{Backend: kinds[0].Name, Err: err}}}
+		}
+	}
+	return kinds[0], lacks, nil
 }
 
 // before fills in what is there.
