@@ -137,7 +137,7 @@ func join(path, key string) string {
 }
 
 func (d *decoder) unknown(path string, e *entry, known []field) {
-	if d.r.isFull() {
+	if d.r.isFull(Error) {
 		return
 	}
 	names := make([]string, len(known))

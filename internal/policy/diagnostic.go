@@ -93,39 +93,32 @@ func newReporter(src *sourceText) *reporter {
 	return &reporter{src: src, kept: map[Severity]int{}, dropped: map[Severity]int{}}
 }
 
-// add reports a diagnostic at a byte offset; one below 0 means the whole file.
-func (r *reporter) add(offset int, severity Severity, text, hint string) {
-	if r.kept[severity] >= maxDiagnostics {
-		r.dropped[severity]++
-		return
+// errorf reports an error at a byte offset; one below 0 means the whole file.
+func (r *reporter) errorf(offset int, hint, format string, args ...any) {
+	if !r.isFull(Error) {
+		r.add(offset, Error, fmt.Sprintf(format, args...), hint)
 	}
+}
+
+// warnf does the same for a warning.
+func (r *reporter) warnf(offset int, hint, format string, args ...any) {
+	if !r.isFull(Warning) {
+		r.add(offset, Warning, fmt.Sprintf(format, args...), hint)
+	}
+}
+
+func (r *reporter) add(offset int, severity Severity, text, hint string) {
 	r.kept[severity]++
 	r.list = append(r.list, r.src.diagnostic(r.src.position(offset), severity, text, hint))
 }
 
-func (r *reporter) errorf(offset int, hint, format string, args ...any) {
-	if r.kept[Error] >= maxDiagnostics {
-		r.dropped[Error]++
-		return
-	}
-	r.add(offset, Error, fmt.Sprintf(format, args...), hint)
-}
-
-func (r *reporter) warnf(offset int, hint, format string, args ...any) {
-	if r.kept[Warning] >= maxDiagnostics {
-		r.dropped[Warning]++
-		return
-	}
-	r.add(offset, Warning, fmt.Sprintf(format, args...), hint)
-}
-
-// isFull says that one more error would not be kept, and counts it: where a hint
-// costs time, it need not be looked for.
-func (r *reporter) isFull() bool {
-	if r.kept[Error] < maxDiagnostics {
+// isFull says that one more diagnostic would not be kept, and counts it: where a
+// hint costs time, it need not be looked for.
+func (r *reporter) isFull(severity Severity) bool {
+	if r.kept[severity] < maxDiagnostics {
 		return false
 	}
-	r.dropped[Error]++
+	r.dropped[severity]++
 	return true
 }
 

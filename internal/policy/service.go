@@ -29,7 +29,7 @@ func (d *decoder) words(e *entry, example string, read func(v value)) bool {
 			continue
 		}
 		ok = false
-		if v.at < 0 || d.r.isFull() { // an earlier element of the kind has been reported
+		if v.at < 0 || d.r.isFull(Error) { // an earlier element of the kind has been reported
 			continue
 		}
 		hint := ""

@@ -136,11 +136,11 @@ func reportSyntax(r *reporter, failed, at int, message string) {
 	begins := r.src.position(failed).Line
 	switch {
 	case at < 3 && bytes.HasPrefix(text, []byte("\xef\xbb\xbf")):
-		r.add(at, Error, "the file begins with a byte order mark", "save it as UTF-8 without one")
+		r.errorf(at, "save it as UTF-8 without one", "the file begins with a byte order mark")
 	case bytes.HasPrefix(text, []byte("\xff\xfe")), bytes.HasPrefix(text, []byte("\xfe\xff")):
-		r.add(at, Error, "the file is not UTF-8", "save it as UTF-8, not as UTF-16")
+		r.errorf(at, "save it as UTF-8, not as UTF-16", "the file is not UTF-8")
 	case strings.ContainsRune("“”‘’", char):
-		r.add(at, Error, message, `use straight quotes: "`)
+		r.errorf(at, `use straight quotes: "`, "%s", message)
 	case manyLines(text[min(failed, at):at]):
 		r.errorf(at, fmt.Sprintf("see the string that begins on line %d", begins), "%s", message)
 	case line > failed && beginsExpression(text[line:]):
@@ -148,9 +148,9 @@ func reportSyntax(r *reporter, failed, at int, message string) {
 	case isValue && word != "":
 		r.errorf(low, fmt.Sprintf("write %q", word), "strings must be quoted")
 	case isMissing:
-		r.add(at, Error, "expected a value", "")
+		r.errorf(at, "", "expected a value")
 	default:
-		r.add(at, Error, message, "")
+		r.errorf(at, "", "%s", message)
 	}
 }
 
