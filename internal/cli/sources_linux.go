@@ -101,7 +101,7 @@ func (s source) progress(g *automaton.Program) string {
 		parts = append(parts, fmt.Sprintf("%s %d/%d", d.Name, s.done, len(d.Knocks)))
 	}
 	text := strings.Join(parts, " or ")
-	if g.DoorAt(s.state) != nil {
+	if d := g.DoorAt(s.state); d != nil && g.Classes[d.Class].Once {
 		text += ", may connect once"
 	}
 	return text
