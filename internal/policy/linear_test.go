@@ -43,20 +43,24 @@ func BenchmarkFormat(b *testing.B) {
 	}
 }
 
-// Ten thousand doors take well below half a second; the best of three runs
-// stands for a machine that does nothing else.
+// Ten thousand doors take well below half a second. A busy machine is slow at
+// times, but not every time.
 func TestTenThousandDoors(t *testing.T) {
+	const limit = slow * 400 * time.Millisecond
 	text := manyDoors(10000)
 	best := time.Hour
-	for range 3 {
+	for range 10 {
 		start := time.Now()
 		p, ds := Parse("policy.toml", text)
 		best = min(best, time.Since(start))
 		if p == nil || len(p.Doors) != 10000 {
 			t.Fatal(ds)
 		}
+		if best <= limit {
+			break
+		}
 	}
-	if limit := slow * 400 * time.Millisecond; best > limit {
+	if best > limit {
 		t.Errorf("took %s, more than %s", best, limit)
 	}
 	t.Logf("%d bytes in %s", len(text), best)
