@@ -4,14 +4,16 @@
 package spec
 
 import (
-	"fmt"
-	"math/rand/v2"
 	"net/netip"
 	"slices"
 	"testing"
 	"time"
 
 	"tirl/internal/automaton"
+	"tirl/internal/backend"
+	"tirl/internal/backend/iptables"
+	"tirl/internal/backend/nftables"
+	"tirl/internal/policy"
 	"tirl/internal/port"
 	"tirl/internal/vector"
 )
@@ -22,7 +24,7 @@ const (
 	maxTime    = 5 * time.Second
 	maxSteps   = 60
 	maxPackets = 1000
-	margin     = 250 * time.Millisecond
+	margin     = 200 * time.Millisecond
 )
 
 func load(t *testing.T) []vector.Vector {
@@ -39,61 +41,42 @@ func TestVectors(t *testing.T) {
 	if len(all) < minVectors {
 		t.Errorf("%d vectors, want at least %d", len(all), minVectors)
 	}
+	punctual := func(at time.Duration) time.Duration { return at }
 	for _, v := range all {
 		t.Run(v.Name, func(t *testing.T) {
-			for _, problem := range replay(&v, punctual) {
+			for _, problem := range v.Replay(punctual) {
 				t.Error(problem)
 			}
+			// In a kernel packets come late, and sweeps are faster or slower.
+			if slack := v.Slack(); slack < margin {
+				t.Errorf("packets that are %v late change what happens", slack)
+			}
 		})
 	}
 }
 
-// TestVectorsWhenLate replays with packets that come late, and sweeps that are
-// faster or slower, as they are in a kernel on a busy machine.
-func TestVectorsWhenLate(t *testing.T) {
+// TestVectorsNameTheirBackends sees that every backend that can carry a policy
+// is put to the test.
+func TestVectorsNameTheirBackends(t *testing.T) {
+	backends := map[string]backend.Backend{
+		policy.BackendNftables: nftables.New(nil),
+		policy.BackendIptables: iptables.New(nil),
+	}
 	for _, v := range load(t) {
-		t.Run(v.Name, func(t *testing.T) {
-			for seed := range uint64(50) {
-				r := rand.New(rand.NewPCG(seed, 0))
-				late := func(at time.Duration) time.Duration { return at + time.Duration(r.Int64N(int64(margin))) }
-				for _, problem := range replay(&v, late) {
-					t.Errorf("with seed %d: %s", seed, problem)
-				}
-				if t.Failed() {
-					return
-				}
+		for name, b := range backends {
+			able, same := true, true
+			for _, p := range b.Check(v.Program) {
+				able = able && p.Warning
+				same = same && (!p.Warning || p.Key == "knocking.sources")
 			}
-		})
-	}
-}
-
-func punctual(at time.Duration) time.Duration { return at }
-
-// replay gives what the interpreter does otherwise than the vector says.
-func replay(v *vector.Vector, clock func(time.Duration) time.Duration) []string {
-	var problems []string
-	in := automaton.NewInterpreter(v.Program)
-	var now time.Duration
-	for _, s := range v.Steps {
-		var last automaton.Packet
-		complain := func(what string, got, want any) {
-			problems = append(problems, fmt.Sprintf("line %d: %s: %s is %v, want %v", s.Line, s.Text, what, got, want))
-		}
-		for _, p := range s.Packets {
-			now = max(now, clock(p.Time))
-			p.Time = now
-			out := in.Packet(p)
-			if out.Verdict != s.Verdict {
-				complain(fmt.Sprintf("the verdict of %s", p.To), out.Verdict, s.Verdict)
+			switch {
+			case v.On(name) && !able:
+				t.Errorf("%s: the backend %s cannot do it", v.Name, name)
+			case !v.On(name) && able && same:
+				t.Errorf("%s: the backend %s is left out, and could do it", v.Name, name)
 			}
-			last = p
-		}
-		got := v.Describe(in.Place(last.Src, last.TTL), in.Grants(last.Src))
-		if want := v.Describe(s.Place, s.Open); got != want {
-			complain("the place", got, want)
 		}
 	}
-	return problems
 }
 
 // TestVectorsAreFeasible sees that vectors keep to what the laboratory can do.
