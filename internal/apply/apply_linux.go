@@ -148,7 +148,7 @@ func (e *Engine) loaded(ctx context.Context, in Input, k Kind, holding []held, s
 	}
 	rules, err := b.Render(in.Program)
 	if err == nil {
-		err = newRecord(in, k.Name, e.Version, e.now(), rules, kernel.Text).write(slot)
+		err = e.newRecord(in, k.Name, rules, kernel.Text).write(slot)
 	}
 	errs = append(errs, err)
 	return res, inForce(k, errors.Join(errs...))

@@ -28,6 +28,8 @@ type Engine struct {
 	Scratch func(ctx context.Context, use func(tool.Runner) error) error
 	// Version of tirl, for the record.
 	Version string
+	// Boot tells this run of the kernel from others; empty if it is not known.
+	Boot string
 	// Now tells the time; nil means time.Now.
 	Now func() time.Time
 	// Patience is how long to wait for another tirl to finish; 0 means 10 s.

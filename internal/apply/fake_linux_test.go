@@ -95,6 +95,7 @@ func newBench(t *testing.T) *bench {
 		Kinds:   []Kind{kind("nftables"), kind("iptables")},
 		Run:     b.host,
 		Version: "v1.2.3",
+		Boot:    "first",
 		Now:     func() time.Time { return time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC) },
 		Scratch: func(_ context.Context, use func(tool.Runner) error) error {
 			b.private.holds = make(map[string]string)

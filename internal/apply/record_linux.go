@@ -26,6 +26,7 @@ type Record struct {
 	PolicyFile string    `json:"policy_file"`
 	Applied    time.Time `json:"applied"`
 	Version    string    `json:"tirl_version"`
+	Boot       string    `json:"boot_id"` // of the kernel that it was loaded into
 	Policy     string    `json:"policy"`  // the policy file's text
 	Ruleset    []File    `json:"ruleset"` // as it was loaded
 	Kernel     string    `json:"kernel"`  // as the kernel listed it right after
@@ -37,10 +38,10 @@ type File struct {
 	Text string `json:"text"`
 }
 
-func newRecord(in Input, name, version string, at time.Time, rules backend.Ruleset, kernel string) *Record {
+func (e *Engine) newRecord(in Input, name string, rules backend.Ruleset, kernel string) *Record {
 	return &Record{
 		Format: recordFormat, Backend: name, PolicyHash: in.Program.PolicyHash, PolicyFile: in.File,
-		Applied: at.UTC().Truncate(time.Second), Version: version, Policy: string(in.Source),
+		Applied: e.now().UTC().Truncate(time.Second), Version: e.Version, Boot: e.Boot, Policy: string(in.Source),
 		Ruleset: files(rules), Kernel: kernel,
 	}
 }

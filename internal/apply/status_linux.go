@@ -16,8 +16,10 @@ type Status struct {
 	Loaded  *backend.Loaded
 	// Record of the load that made what the kernel holds; nil if there is none.
 	Record *Record
-	// Flushed is the record of rules that somebody has since taken out.
+	// Flushed is the record of rules that are not there any more.
 	Flushed *Record
+	// Rebooted says that they went with the kernel that they were loaded into.
+	Rebooted bool
 	// Drifted says that the rules are not what was loaded: somebody has changed them.
 	Drifted bool
 	// Others are further backends that hold rules too, left by an interrupted apply.
@@ -62,6 +64,7 @@ func (e *Engine) Status(ctx context.Context) (*Status, error) {
 	case rec == nil:
 	case !s.Active():
 		s.Flushed = rec
+		s.Rebooted = rec.Boot != e.Boot
 	case rec.Backend == s.Backend && rec.PolicyHash == s.Loaded.PolicyHash:
 		s.Record = rec
 		s.Drifted = rec.Kernel != s.Loaded.Text

@@ -23,7 +23,9 @@ func TestStatus(t *testing.T) {
 				return s.Backend == "nftables" && s.Record != nil && !s.Drifted && s.Flushed == nil && s.Others == nil
 			}},
 		{"flushed", func(t *testing.T, b *bench) { b.apply(t, input(t, 1000)); clear(b.host.holds) },
-			func(s *Status) bool { return !s.Active() && s.Flushed != nil && s.Record == nil }},
+			func(s *Status) bool { return !s.Active() && s.Flushed != nil && !s.Rebooted && s.Record == nil }},
+		{"booted", func(t *testing.T, b *bench) { b.apply(t, input(t, 1000)); clear(b.host.holds); b.Boot = "second" },
+			func(s *Status) bool { return !s.Active() && s.Flushed != nil && s.Rebooted }},
 		{"without a record", func(t *testing.T, b *bench) { b.host.holds["iptables"] = "?" },
 			func(s *Status) bool {
 				return s.Backend == "iptables" && s.Loaded.PolicyHash == "?" && s.Record == nil && !s.Drifted

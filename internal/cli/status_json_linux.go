@@ -17,8 +17,9 @@ type statusJSON struct {
 	FileState  fileChange   `json:"policy_file_state,omitempty"` // same, changed, invalid, missing
 	Doors      *int         `json:"doors,omitempty"`
 	Rules      int          `json:"rules"`
-	Drifted    bool         `json:"drifted"` // somebody has changed the rules
-	Flushed    bool         `json:"flushed"` // somebody has removed the rules
+	Drifted    bool         `json:"drifted"`  // somebody has changed the rules
+	Flushed    bool         `json:"flushed"`  // the rules are gone, not by tirl remove
+	Rebooted   bool         `json:"rebooted"` // and so is the kernel that held them
 	Others     []string     `json:"other_backends"`
 	Errors     []string     `json:"errors"`
 	Sources    []sourceJSON `json:"sources"`
@@ -48,7 +49,7 @@ type grantJSON struct {
 
 func (v *view) json() statusJSON {
 	out := statusJSON{
-		Active: v.Active(), Backend: v.Backend, Flushed: v.Flushed != nil, Drifted: v.Drifted,
+		Active: v.Active(), Backend: v.Backend, Flushed: v.Flushed != nil, Rebooted: v.Rebooted, Drifted: v.Drifted,
 		Others: append([]string{}, v.Others...), Errors: []string{}, Sources: []sourceJSON{}, Grants: []grantJSON{},
 	}
 	for _, err := range v.Unread {

@@ -108,6 +108,8 @@ func (a *app) view(s *apply.Status, policyFile string) *view {
 // verdict is the exit code.
 func (v *view) verdict() error {
 	switch {
+	case v.Rebooted:
+		return fail(exitInactive, errors.New("the host has been started anew since the rules were loaded"), "sudo tirl apply")
 	case v.Flushed != nil:
 		return fail(exitInactive, errors.New("somebody has removed the rules since they were loaded"), "sudo tirl apply")
 	case !v.Active():
@@ -128,7 +130,7 @@ func (a *app) printStatus(v *view) error {
 			return err
 		}
 		if v.Flushed != nil {
-			return a.print(fmt.Sprintf("loaded until somebody removed it: %s, policy %s, since %s\n",
+			return a.print(fmt.Sprintf("last loaded: %s, policy %s, %s\n",
 				v.Flushed.Backend, short(v.Flushed.PolicyHash), moment(v.Flushed.Applied)))
 		}
 		return nil

@@ -38,7 +38,17 @@ func (a *app) engine() *apply.Engine {
 		Run:     tool.Host{},
 		Scratch: scratch,
 		Version: thisBuild().Version,
+		Boot:    bootID(),
 	}
+}
+
+// bootID is the kernel's own, random(4).
+func bootID() string {
+	id, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(id))
 }
 
 // scratch lends a network namespace that nothing else is in.
