@@ -56,9 +56,9 @@ func build(g *automaton.Program, fam family) ruleset {
 	for _, s := range g.Stays() {
 		b.stays[s.At] = append(b.stays[s.At], s.On)
 	}
-	t := table{name: "mangle", base: "PREROUTING"}
+	t := table{name: "mangle"}
 	if g.Firewall {
-		t = table{name: "filter", base: "INPUT"}
+		t = table{name: "filter"}
 		b.pass, b.end = "-j ACCEPT", "-j DROP"
 		if g.Reset {
 			b.end = "-g " + end

@@ -101,7 +101,12 @@ func moreSources(g *automaton.Program) string {
 	for slots <= g.Sources {
 		slots *= 2
 	}
-	lists := 2 * (standing(g) + len(g.Classes) + 1)
+	lists := 2 * (standing(g) + 1)
+	for _, c := range g.Classes {
+		if !c.Once {
+			lists += 2
+		}
+	}
 	return fmt.Sprintf("echo 'options xt_recent ip_list_tot=%d' > /etc/modprobe.d/tirl.conf, and load the module xt_recent anew, or boot with xt_recent.ip_list_tot=%[1]d; %d lists then take %d MB of memory",
 		g.Sources, lists, (lists*slots*16+1<<20-1)>>20)
 }

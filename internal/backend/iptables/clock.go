@@ -58,8 +58,9 @@ func parseClock(text string) clock {
 			next = min(next, off)
 		}
 	}
-	// Half of HZ is the time between two lines of the file, and then some.
-	if best > float64(c.hz)/2 || next < 2*best {
+	// Jiffies begin some ticks late, and the file takes a moment to read: together
+	// well below half a second.
+	if best > float64(c.hz)/2 || next < float64(c.hz) {
 		return clock{}
 	}
 	return c

@@ -76,7 +76,6 @@ func newTrial(t *testing.T, binary string, seed uint64) *trial {
 	return r
 }
 
-
 func (r *trial) logf(format string, args ...any) { r.log = append(r.log, fmt.Sprintf(format, args...)) }
 
 func (r *trial) policy() *policy.Policy {

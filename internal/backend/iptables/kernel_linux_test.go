@@ -29,7 +29,10 @@ var variants = []struct{ name, binary string }{
 // each runs a test with both variants of the tools.
 func each(t *testing.T, test func(t *testing.T, h *host)) {
 	for _, v := range variants {
-		t.Run(v.name, func(t *testing.T) { test(t, newHost(t, v.binary)) })
+		t.Run(v.name, func(t *testing.T) {
+			t.Parallel()
+			test(t, newHost(t, v.binary))
+		})
 	}
 }
 

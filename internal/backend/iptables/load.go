@@ -53,13 +53,20 @@ func (b *Backend) Load(ctx context.Context, g *automaton.Program) error {
 		}
 	}
 	for i, fam := range families {
-		if t := first[i].tables[0]; t.has(old) {
-			if err := b.restore(ctx, fam, fmt.Sprintf("*%s\n-F %s\n-X %[2]s\nCOMMIT\n", t.name, old)); err != nil {
-				return b.undo(ctx, before, len(families), fmt.Errorf("let go of the older lists: %w", err))
-			}
-		}
+		b.letGo(ctx, fam, first[i].tables[0])
 	}
 	return nil
+}
+
+// letGo takes out the chain that holds the older lists. When that fails, the
+// policy is in force all the same: nothing leads to the chain, and the next Load
+// or Remove takes it out.
+func (b *Backend) letGo(ctx context.Context, fam family, t table) {
+	if t.has(old) {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTime)
+		defer cancel()
+		_ = b.restore(ctx, fam, fmt.Sprintf("*%s\n-F %s\n-X %[2]s\nCOMMIT\n", t.name, old))
+	}
 }
 
 // Remove implements backend.Backend. Other people's chains and rules are as they

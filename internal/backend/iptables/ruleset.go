@@ -17,7 +17,6 @@ type ruleset struct {
 
 type table struct {
 	name   string
-	base   string // the base chain with the jump
 	jumps  []jump
 	chains []chain
 }
@@ -61,8 +60,8 @@ func (r ruleset) restore(kernel ruleset) string {
 		t.restore(&b, kernel.find(t.name))
 	}
 	for _, old := range kernel.tables {
-		if r.find(old.name).base == "" {
-			table{name: old.name, base: old.base}.restore(&b, old)
+		if !slices.ContainsFunc(r.tables, func(t table) bool { return t.name == old.name }) {
+			table{name: old.name}.restore(&b, old)
 		}
 	}
 	return b.String()
@@ -95,14 +94,14 @@ func (t table) restoreJump(b *strings.Builder, old []jump) {
 		return
 	}
 	for _, j := range old {
-		fmt.Fprintf(b, "-D %s %s\n", t.base, j.rule)
+		fmt.Fprintf(b, "-D %s %s\n", base(t.name), j.rule)
 	}
 	for _, j := range t.jumps {
 		at := j.at
 		if len(old) > 0 {
 			at = old[0].at
 		}
-		fmt.Fprintf(b, "-I %s %d %s\n", t.base, at, j.rule)
+		fmt.Fprintf(b, "-I %s %d %s\n", base(t.name), at, j.rule)
 	}
 }
 
@@ -146,15 +145,20 @@ func (t *table) take(name, rule string, at int) {
 	switch {
 	case i >= 0:
 		t.chains[i].rules = append(t.chains[i].rules, rule)
-	case isBase(t.name, name) && target(rule) == main:
-		t.base = name
+	case name == base(t.name) && target(rule) == main:
 		t.jumps = append(t.jumps, jump{at, rule})
 	}
 }
 
-// isBase says whether tirl may hang from a base chain of a table.
-func isBase(table, chain string) bool {
-	return table == "filter" && chain == "INPUT" || table == "mangle" && chain == "PREROUTING"
+// base is the chain of the kernel that tirl hangs from in a table.
+func base(table string) string {
+	switch table {
+	case "filter":
+		return "INPUT"
+	case "mangle":
+		return "PREROUTING"
+	}
+	return ""
 }
 
 // target gives the chain or target that a rule leads to.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -18,6 +19,7 @@ func both(t *testing.T, test func(t *testing.T, h *host, v6 bool)) {
 	for _, v := range variants {
 		for _, v6 := range []bool{false, true} {
 			t.Run(v.name+"/"+map[bool]string{false: "ipv4", true: "ipv6"}[v6], func(t *testing.T) {
+				t.Parallel()
 				test(t, newHost(t, v.binary), v6)
 			})
 		}
@@ -435,4 +437,73 @@ func TestRelated(t *testing.T) {
 			})
 		})
 	}
+}
+
+// With match_ttl a forger who does not know the client's distance cannot spoil
+// its knocks.
+func TestTTL(t *testing.T) {
+	const policy = "[knocking]\nmatch_ttl = true\n" + guardPolicy
+	both(t, func(t *testing.T, h *host, v6 bool) {
+		h.load(policy)
+		forge := func(p lab.Packet) lab.Packet {
+			p.TTL = 55
+			return p
+		}
+		k := knocks(1, v6, udp(1001), udp(1009), udp(1005), tcp(22))
+		if through := h.sendAll([]lab.Packet{k[0], forge(knocks(1, v6, udp(9))[0]), k[1], forge(k[0]), forge(k[1]), k[2], k[3]}); through[6] {
+			// What Check warns of: the forger was at the same place later.
+			t.Error("two TTLs share a place")
+		}
+		k = knocks(2, v6, udp(1001), udp(1009), udp(1005), tcp(22))
+		if through := h.sendAll([]lab.Packet{k[0], forge(knocks(2, v6, udp(9))[0]), k[1], forge(k[0]), forge(k[2]), k[2], k[3]}); !through[6] {
+			t.Error("a forger with another TTL spoiled the knocks")
+		}
+		k = knocks(3, v6, udp(1001), udp(1009), udp(1005), tcp(22))
+		if through := h.sendAll([]lab.Packet{k[0], k[1], forge(k[2]), k[3]}); through[3] {
+			t.Error("a forger opened the door")
+		}
+	})
+}
+
+// Who is forgotten for lack of room is not free of the limit.
+func TestForgottenIsNotHeard(t *testing.T) {
+	const parameter = "/sys/module/xt_recent/parameters/ip_list_tot"
+	if tot, err := os.ReadFile(parameter); err == nil && strings.TrimSpace(string(tot)) != fmt.Sprint(listTotal) {
+		t.Skipf("%s is %s", parameter, tot)
+	}
+	both(t, func(t *testing.T, h *host, v6 bool) {
+		h.load("[knocking]\nper_source = \"2/second\"\n" + guardPolicy)
+		// The second first knock of a source is a repeat, with a token.
+		all := knocks(1, v6, udp(1001), udp(9), udp(1001), udp(9))
+		for src := range 150 {
+			all = append(all, knocks(100+src, v6, udp(1001))...)
+		}
+		all = append(all, knocks(1, v6, udp(1001), udp(1009), udp(1005), tcp(22))...)
+		for i := range all {
+			all[i].SrcPort = uint16(20000 + i)
+		}
+		if through := h.sendAll(all); through[len(through)-1] {
+			t.Error("a source got away from the limit")
+		}
+		if n := strings.Count(h.loaded(), " at 1"); n != listTotal {
+			t.Errorf("%d sources in a list of %d", n, listTotal)
+		}
+	})
+}
+
+// A host may be knocked at by its link-local address.
+func TestLinkLocal(t *testing.T) {
+	each(t, func(t *testing.T, h *host) {
+		h.load(guardPolicy)
+		out := h.run("ip", "-6", "-o", "addr", "show", "scope", "link", "dev", lab.ServerDevice)
+		_, rest, _ := strings.Cut(out, "inet6 ")
+		server := netip.MustParsePrefix(strings.Fields(rest)[0]).Addr()
+		all := knocks(1, true, tcp(22), udp(1001), udp(1009), udp(1005), tcp(22))
+		for i := range all {
+			all[i].Dst = server
+		}
+		if through := h.sendAll(all); through[0] || !through[4] {
+			t.Errorf("%v", through)
+		}
+	})
 }
