@@ -96,8 +96,8 @@ func (b *builder) firewall() {
 	b.rule(main, "", "-g "+hear, "all else must knock")
 
 	b.chain(related)
-	for _, r := range b.g.Hidden() {
-		b.rule(related, dports(r), "-g "+hear, "hidden: a connection tracking helper opens no door")
+	for _, services := range b.hidden() {
+		b.rule(related, services, "-g "+hear, "hidden: a connection tracking helper opens no door")
 	}
 	b.rule(related, "", b.pass, "belongs to an open connection")
 
@@ -118,8 +118,8 @@ func (b *builder) firewall() {
 func (b *builder) guard() {
 	b.exempt()
 	b.rule(main, "-p tcp ! --tcp-flags FIN,SYN,RST,ACK SYN", b.pass, "only a SYN can open a connection")
-	for _, r := range b.g.Hidden() {
-		b.rule(main, dports(r), "-g "+gate, "hidden")
+	for _, services := range b.hidden() {
+		b.rule(main, services, "-g "+gate, "hidden")
 	}
 	for _, p := range []port.Proto{port.TCP, port.UDP} {
 		if b.g.Heard(p) {
@@ -146,8 +146,8 @@ func (b *builder) guard() {
 	b.chain(hear)
 	b.hear(hear)
 	b.chain(end)
-	for _, r := range b.g.Hidden() {
-		b.rule(end, dports(r), "-j DROP", "hidden")
+	for _, services := range b.hidden() {
+		b.rule(end, services, "-j DROP", "hidden")
 	}
 	b.rule(end, "", b.pass, "goes on, whether it was a knock or not")
 }
@@ -223,4 +223,44 @@ func dports(r port.Range) string {
 		return dport(port.Port{Proto: r.Proto, Number: r.First})
 	}
 	return fmt.Sprintf("-p %s --dport %d:%d", r.Proto, r.First, r.Last)
+}
+
+// maxMultiport is how many numbers a multiport match holds, XT_MULTI_PORTS in
+// xt_multiport.h. A range takes two.
+const maxMultiport = 15
+
+// hidden gives matches for all services of all doors. They are few, since the
+// kernel follows every way through the chains when it validates a ruleset of the
+// nf_tables variant (nft_chain_validate, net/netfilter/nf_tables_api.c).
+func (b *builder) hidden() []string {
+	var matches []string
+	var group []port.Range
+	numbers := 0
+	flush := func() {
+		switch len(group) {
+		case 0:
+			return
+		case 1:
+			matches = append(matches, dports(group[0]))
+		default:
+			list := make([]string, len(group))
+			for i, r := range group {
+				_, list[i], _ = strings.Cut(dports(r), " --dport ")
+			}
+			matches = append(matches, fmt.Sprintf("-p %s -m multiport --dports %s", group[0].Proto, strings.Join(list, ",")))
+		}
+		group, numbers = nil, 0
+	}
+	for _, r := range b.g.Hidden() {
+		n := 2
+		if r.First == r.Last {
+			n = 1
+		}
+		if len(group) > 0 && group[0].Proto != r.Proto || numbers+n > maxMultiport {
+			flush()
+		}
+		group, numbers = append(group, r), numbers+n
+	}
+	flush()
+	return matches
 }

@@ -59,7 +59,7 @@ func (b *builder) place(s automaton.State) {
 		lost = b.end // first knocks have been tried before
 	}
 	// Of two packets that arrive here at once only one finds the entry.
-	b.rule(chain, b.recent("! --remove", b.knockList(s), b.sourceMask()), lost, fmt.Sprintf("leaves state %d", s))
+	b.rule(chain, b.recent("! --remove", b.knockList(s), b.sourceMask()), b.end, fmt.Sprintf("leaves state %d", s))
 	if d := b.g.DoorAt(s); d != nil {
 		for _, r := range b.g.Classes[d.Class].Services {
 			b.rule(chain, dports(r), b.pass, "open once: door "+plain(d.Name))
