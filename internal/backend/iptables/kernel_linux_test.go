@@ -45,6 +45,7 @@ type host struct {
 	observer *lab.Observer
 	tag      uint32
 	started  time.Time
+	took     time.Duration // of the last sendAll
 }
 
 // variant runs the iptables tools of one variant by their links in a directory.
@@ -137,9 +138,11 @@ func (h *host) sendAll(packets []lab.Packet) []bool {
 		h.tag++
 		packets[i].Tag = h.tag << 8
 	}
+	begin := time.Now()
 	if err := h.injector.Send(h.t.Context(), packets...); err != nil {
 		h.t.Fatal(err)
 	}
+	h.took = time.Since(begin)
 	passed, err := h.observer.Passed(h.t.Context())
 	if err != nil {
 		h.t.Fatal(err)

@@ -125,7 +125,7 @@ func TestOpenConnectionLives(t *testing.T) {
 func TestLimit(t *testing.T) {
 	const policy = `
 [knocking]
-per_source = "3/second"
+per_source = "2/second"
 [door.ssh]
 opens  = ["tcp/22"]
 knocks = ["udp/1001", "udp/1009", "udp/1005"]
@@ -136,9 +136,9 @@ knocks = ["udp/1001", "udp/1009", "udp/1005"]
 		for i, c := range []struct {
 			junk int
 			open bool
-		}{{0, true}, {2, true}, {3, false}, {40, false}} {
-			// A first knock, junk, and the sequence: 6 tokens, the first of which made
-			// the bucket. A grant needs none.
+		}{{0, true}, {1, false}, {2, false}, {40, false}} {
+			// A first knock, junk, and the sequence: 4 tokens and the junk. The
+			// first makes the bucket. A grant needs none.
 			all := []port.Port{udp(1001)}
 			for range c.junk {
 				all = append(all, udp(9))
