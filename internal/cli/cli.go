@@ -103,6 +103,7 @@ func (a *app) commands() []*cobra.Command {
 		a.checkCommand(),
 		a.fmtCommand(),
 		a.renderCommand(),
+		a.explainCommand(),
 		a.knockCommand(),
 		a.versionCommand(),
 		a.completionCommand(),

@@ -44,33 +44,33 @@ type document struct {
 	found  policy.Diagnostics
 }
 
-// readSource reads a file, or standard input.
+// readSource reads a policy file.
 func (a *app) readSource(file string) ([]byte, error) {
-	if file == stdinName {
-		return limited(a.in)
-	}
-	f, err := os.Open(file)
+	text, err := a.readFile(file)
 	if err != nil {
-		return nil, missing(file, err)
-	}
-	defer f.Close()
-	return limited(f)
-}
-
-// limited reads as much as tells Parse that it is too much.
-func limited(r io.Reader) ([]byte, error) {
-	text, err := io.ReadAll(io.LimitReader(r, policy.MaxSize+1))
-	if err != nil {
-		return nil, fmt.Errorf("read the policy: %w", err)
+		return nil, missing(file, fmt.Errorf("read the policy: %w", err))
 	}
 	return text, nil
 }
 
+// readFile reads a file, or standard input, but no more of it than it takes to
+// be more than is allowed.
+func (a *app) readFile(file string) ([]byte, error) {
+	if file == stdinName {
+		return io.ReadAll(io.LimitReader(a.in, policy.MaxSize+1))
+	}
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, policy.MaxSize+1))
+}
+
 func missing(file string, err error) error {
-	err = fmt.Errorf("read the policy: %w", err)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return fail(exitFailed, err, "name another file with -c FILE, or write "+file)
+		return fail(exitFailed, err, "name the policy with -c FILE")
 	case errors.Is(err, fs.ErrPermission):
 		return fail(exitFailed, err, "a policy is secret: read it as root, with sudo")
 	}

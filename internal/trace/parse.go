@@ -31,8 +31,11 @@ func (e *Error) Error() string {
 // Parse reads a trace, one packet a line. The name is that of the file, for
 // messages. What is wrong is reported at once, one [Error] a line, joined with
 // errors.Join.
-func Parse(name, text string) (*Trace, error) {
-	p := newParser(name)
+func Parse(name, text string) (*Trace, error) { return ParseFrom(name, text, DefaultSource()) }
+
+// ParseFrom is [Parse] with another source of packets before any is named.
+func ParseFrom(name, text string, source netip.Addr) (*Trace, error) {
+	p := newParser(name, source)
 	line := 0
 	for content := range strings.Lines(text) {
 		line++
@@ -53,8 +56,11 @@ func Parse(name, text string) (*Trace, error) {
 
 // ParseArgs reads a trace from the arguments of a command. Arguments can be
 // lines of a trace, or words of one: a packet begins where the one before ends.
-func ParseArgs(args []string) (*Trace, error) {
-	p := newParser("")
+func ParseArgs(args []string) (*Trace, error) { return ParseArgsFrom(args, DefaultSource()) }
+
+// ParseArgsFrom is [ParseArgs] with another source of packets before any is named.
+func ParseArgsFrom(args []string, source netip.Addr) (*Trace, error) {
+	p := newParser("", source)
 	var tokens []token
 	for i, arg := range args {
 		tokens = append(tokens, split(arg, i+1)...)
@@ -127,7 +133,7 @@ type parser struct {
 	errs    []error
 }
 
-func newParser(name string) *parser { return &parser{name: name, source: DefaultSource()} }
+func newParser(name string, source netip.Addr) *parser { return &parser{name: name, source: source} }
 
 // failed takes note of an error. It says whether there are enough of them.
 func (p *parser) failed(err *Error) bool {
