@@ -62,13 +62,8 @@ func newTrial(t *testing.T, binary string, seed uint64) *trial {
 		p = r.policy() // a sequence was the beginning of another
 	}
 	r.logf("%+v", *p)
-	for _, rule := range [][]string{
-		{"-t", "raw", "-I", "PREROUTING", "-m", "ttl", "--ttl-eq", "99", "-j", "NOTRACK"},
-	} {
-		r.host.run("iptables", rule...)
-		rule[5], rule[6] = "hl", "--hl-eq"
-		r.host.run("ip6tables", rule...)
-	}
+	r.host.run("iptables", "-t", "raw", "-I", "PREROUTING", "-m", "ttl", "--ttl-eq", "99", "-j", "NOTRACK")
+	r.host.run("ip6tables", "-t", "raw", "-I", "PREROUTING", "-m", "hl", "--hl-eq", "99", "-j", "NOTRACK")
 	if err := r.backend.Load(t.Context(), r.g); err != nil {
 		t.Fatal(err)
 	}
