@@ -4,6 +4,7 @@ package explain
 
 import (
 	"fmt"
+	"math"
 	"net/netip"
 	"slices"
 	"time"
@@ -71,7 +72,7 @@ func Run(g *automaton.Program, t *trace.Trace) *Story {
 		n.step(s)
 	}
 	n.in.Advance(t.End)
-	story := &Story{Steps: n.steps, End: t.End.Seconds(), end: t.End}
+	story := &Story{Steps: n.steps, End: seconds(t.End), end: t.End}
 	for _, who := range n.order {
 		story.Sources = append(story.Sources, n.source(who, t.End))
 	}
@@ -220,7 +221,7 @@ func counts(r automaton.Reason) bool {
 func (n *narrator) tell(s trace.Step, e *event) {
 	line := trace.Step{Packet: e.packet, Last: e.last, Gap: s.Gap}
 	step := Step{
-		Time: e.packet.Time.Seconds(), Packet: line.String(), Source: n.address(e.packet.Src), Count: e.count, Limited: e.limited,
+		Time: seconds(e.packet.Time), Packet: line.String(), Source: n.address(e.packet.Src), Count: e.count, Limited: e.limited,
 		Verdict: e.Verdict.String(), Reason: reasonName(e.Reason), Text: e.text,
 		Before: n.place(e.Before), After: n.place(e.After), gap: e.gap,
 	}
@@ -258,13 +259,13 @@ func (n *narrator) source(w who, end time.Duration) Source {
 		s.Text = "at " + s.Place.Text
 		if n.limited() {
 			left := n.in.PlaceEnds(w.addr, w.ttl) - end
-			s.Place.Left = left.Seconds()
+			s.Place.Left = seconds(left)
 			s.Text += ", " + span(left) + " left"
 		}
 	}
 	for _, class := range n.in.Grants(w.addr) {
 		o := n.opens[w.addr][class]
-		g := Grant{Door: n.g.Doors[o.door].Name, Services: texts(n.g.Classes[class].Services), Left: (o.ends - end).Seconds()}
+		g := Grant{Door: n.g.Doors[o.door].Name, Services: texts(n.g.Classes[class].Services), Left: seconds(o.ends - end)}
 		s.Grants = append(s.Grants, g)
 		s.Text += fmt.Sprintf("; door %s is open for %s more", g.Door, span(o.ends-end))
 	}
@@ -279,3 +280,6 @@ func texts[T fmt.Stringer](all []T) []string {
 	}
 	return out
 }
+
+// seconds is a time for JSON, to the microsecond.
+func seconds(d time.Duration) float64 { return math.Round(d.Seconds()*1e6) / 1e6 }
