@@ -37,8 +37,13 @@ func (w *walker) packet() automaton.Packet {
 		Src:  rapid.SampledFrom(Sources()).Draw(w.t, "source"),
 		TTL:  pick(w.t, "ttl", uint8(64), 64, 64, 63),
 	}
-	if p.To = w.target(p.Src); p.To.Proto == port.TCP {
+	switch p.To = w.target(p.Src); p.To.Proto {
+	case port.TCP:
 		p.Flags = automaton.SYN
+	case port.ICMP:
+		p.ICMP = 8
+	case port.ICMPv6:
+		p.ICMP = 128
 	}
 	if pick(w.t, "odd", false, false, false, false, false, true) {
 		w.odd(&p)
@@ -122,8 +127,13 @@ func (w *walker) odd(p *automaton.Packet) {
 			p.Iface = pick(w.t, "iface", "lo", "wg0", "eth0")
 		}
 	case "type":
-		if p.To.Proto == port.ICMP || p.To.Proto == port.ICMPv6 {
-			p.ICMP = pick(w.t, "type", uint8(8), 128, 135, 136)
+		// Requests and neighbour discovery: conntrack finds answers that nobody
+		// asked for invalid.
+		switch p.To.Proto {
+		case port.ICMP:
+			p.ICMP = pick(w.t, "type", uint8(8), 13)
+		case port.ICMPv6:
+			p.ICMP = pick(w.t, "type", uint8(128), 135, 136)
 		}
 	case "dhcp":
 		if p.To == (port.Port{Proto: port.UDP, Number: 68}) {
