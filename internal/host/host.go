@@ -29,7 +29,7 @@ func Read(root fs.FS) (policy.Host, error) {
 	err = wrap("read the ephemeral ports", err)
 
 	sockets, err2 := readSockets(root)
-	sockets = slices.DeleteFunc(sockets, func(s socket) bool { return isClient(s, h) })
+	sockets = slices.DeleteFunc(sockets, func(s socket) bool { return local(s.addr) || isClient(s, h) })
 	owners := readOwners(root, sockets)
 	for _, s := range sockets {
 		h.Listeners = append(h.Listeners, policy.Listener{Service: s.port, Program: owners[s.inode]})

@@ -24,10 +24,10 @@ const (
 type socket struct {
 	port  port.Port
 	inode uint64 // 0: it belongs to the kernel
+	addr  netip.Addr
 }
 
-// readSockets lists what listens on more than the loopback device. A missing
-// file is a host without that family.
+// readSockets lists what listens. A missing file is a host without that family.
 func readSockets(root fs.FS) ([]socket, error) {
 	var all []socket
 	var errs []error
@@ -79,8 +79,8 @@ func parseSockets(table string, proto port.Proto, state string) ([]socket, error
 		if err != nil {
 			return all, fmt.Errorf("%q is not an inode: %w", f[9], err)
 		}
-		if number != 0 && !local(addr) {
-			all = append(all, socket{port.Port{Proto: proto, Number: number}, inode})
+		if number != 0 {
+			all = append(all, socket{port.Port{Proto: proto, Number: number}, inode, addr})
 		}
 	}
 	return all, nil
