@@ -43,6 +43,7 @@ func defaults(src *sourceText) *Policy {
 			Sources:     defaultSources,
 		},
 		Log:    Log{Events: KernelEvents},
+		Boot:   Boot{OnFailure: CloseOnFailure},
 		places: newPlaces(src),
 	}
 }
@@ -199,6 +200,11 @@ func (d *decoder) decodeRoot(root *table) {
 		{"log", func(path string, e *entry) {
 			d.subtable(path, e, []field{
 				{"events", enum(d, &p.Log.Events, KernelEvents, NflogEvents, NoEvents)},
+			})
+		}},
+		{"boot", func(path string, e *entry) {
+			d.subtable(path, e, []field{
+				{"on_failure", enum(d, &p.Boot.OnFailure, CloseOnFailure, OpenOnFailure)},
 			})
 		}},
 		{"door", d.decodeDoors},

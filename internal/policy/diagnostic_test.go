@@ -129,6 +129,18 @@ knocks = ["udp/40213", "udp/7719",
 	}
 }
 
+func TestHas(t *testing.T) {
+	p := mustParse(t, testdata(t, "good/everything.toml"))
+	for path, want := range map[string]bool{"boot.on_failure": true, "boot": true, "mode": true, "on_failure": false, "": false} {
+		if got := p.Has(path); got != want {
+			t.Errorf("Has(%q) is %v", path, got)
+		}
+	}
+	if mustParse(t, testdata(t, "good/shortest.toml")).Has("boot.on_failure") || (&Policy{}).Has("mode") {
+		t.Error("a default is not given by the file")
+	}
+}
+
 func TestDiagnose(t *testing.T) {
 	p := mustParse(t, testdata(t, "good/reference.toml"))
 	d := p.Diagnose("door.ssh.knocks[1]", Warning, "too loud", "knock softly")

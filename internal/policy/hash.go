@@ -42,6 +42,11 @@ func (p *Policy) writeMeaning(w io.Writer) {
 	line("knocking", p.Knocking.StepTimeout, p.Knocking.Duplicates, p.Knocking.MatchTTL,
 		p.Knocking.IPv6Prefix, p.Knocking.PerSource, p.Knocking.Sources)
 	line("log", p.Log.Events)
+	// The default has no line, so that policies that do not know the key keep
+	// their hash.
+	if p.Boot.OnFailure == OpenOnFailure {
+		line("boot", p.Boot.OnFailure)
+	}
 	for _, d := range p.Doors {
 		line("door", fmt.Sprintf("%q", d.Name), ranges(d.Opens), d.Knocks, d.Once, d.OpenFor, networks(d.From))
 	}

@@ -18,6 +18,7 @@ func TestKeyHint(t *testing.T) {
 		{"", "", "from", "from belongs in [door.NAME]"},
 		{"knocking", "knocking", "timeout", "did you mean step_timeout?"},
 		{"knocking", "knocking", "events", "events belongs in [log]"},
+		{"knocking", "knocking", "on_failure", "on_failure belongs in [boot]"},
 		{"knocking", "knocking", "refuse", "refuse stands at the top of the file, above the first table"},
 		{"door.NAME", "door.ssh", "sequence", "did you mean knocks?"},
 		{"door.NAME", "door.ssh", "openfor", "did you mean open_for?"},
@@ -48,7 +49,7 @@ func TestKeysOf(t *testing.T) {
 		}
 		list := strings.TrimPrefix(ds[i].Hint, "the keys are ")
 		takes := slices.DeleteFunc(strings.Split(list, ", "), func(s string) bool {
-			return table == "" && slices.Contains([]string{"firewall", "knocking", "log", "door"}, s)
+			return table == "" && slices.Contains([]string{"firewall", "knocking", "log", "boot", "door"}, s)
 		})
 		slices.Sort(takes)
 		slices.Sort(keys)

@@ -131,7 +131,7 @@ func TestHashSame(t *testing.T) {
 	replace := func(pairs ...string) string { return strings.NewReplacer(pairs...).Replace(hashBase) }
 	for name, text := range map[string]string{
 		"comments":  "# c\n" + strings.ReplaceAll(hashBase, "\n", " # d\n"),
-		"defaults":  "version = 1\nrefuse = \"drop\"\n" + hashBase + "open_for = \"30s\"\n[knocking]\nstep_timeout = \"10s\"\nper_source = \"20/second\"\nsources = 65536\nipv6_prefix = 128\nmatch_ttl = false\nduplicates = \"ignore\"\n[log]\nevents = \"kernel\"\n[firewall]\nicmp = true\ndhcp = true\n",
+		"defaults":  "version = 1\nrefuse = \"drop\"\n" + hashBase + "open_for = \"30s\"\n[knocking]\nstep_timeout = \"10s\"\nper_source = \"20/second\"\nsources = 65536\nipv6_prefix = 128\nmatch_ttl = false\nduplicates = \"ignore\"\n[log]\nevents = \"kernel\"\n[firewall]\nicmp = true\ndhcp = true\n[boot]\non_failure = \"close\"\n",
 		"backend":   "backend = \"iptables\"\n" + hashBase,
 		"order":     replace(`"tcp/80", "tcp/443"`, `"tcp/443", "tcp/80"`, `"esp", "ah"`, `"ah", "proto/50"`, `"iface:wg0", "iface:wg1"`, `"iface:wg1", "iface:wg0"`, `"tcp/22", "tcp/2222"`, `"tcp/2222", "tcp/22"`),
 		"durations": hashBase + "open_for = \"0.5m\"\n",
@@ -169,6 +169,7 @@ func TestHashDiffers(t *testing.T) {
 		hashBase + "[firewall]\nicmp = false\n",
 		hashBase + "[firewall]\ndhcp = false\n",
 		hashBase + "[log]\nevents = \"none\"\n",
+		hashBase + "[boot]\non_failure = \"open\"\n",
 		hashBase + "[knocking]\nstep_timeout = \"11s\"\n",
 		hashBase + "[knocking]\nduplicates = \"reset\"\n",
 		hashBase + "[knocking]\nmatch_ttl = true\n",

@@ -52,6 +52,7 @@ func TestParseReference(t *testing.T) {
 		Firewall: FirewallOptions{ICMP: true, DHCP: true},
 		Knocking: Knocking{StepTimeout: Day, Duplicates: ResetDuplicates, IPv6Prefix: 128, PerSource: 20, Sources: 65536},
 		Log:      Log{Events: KernelEvents},
+		Boot:     Boot{OnFailure: CloseOnFailure},
 		Doors: []Door{{
 			Name:   "ssh",
 			Opens:  []port.Range{{Proto: port.TCP, First: 22, Last: 22}},
@@ -66,7 +67,7 @@ func TestParseReference(t *testing.T) {
 
 func TestParseDefaults(t *testing.T) {
 	p := mustParse(t, testdata(t, "good/shortest.toml"))
-	if p.Mode != Guard || p.Refuse != Drop || p.Log.Events != KernelEvents || p.Backend != BackendAuto || p.Version != 1 {
+	if p.Mode != Guard || p.Refuse != Drop || p.Log.Events != KernelEvents || p.Boot.OnFailure != CloseOnFailure || p.Backend != BackendAuto || p.Version != 1 {
 		t.Errorf("top level: %+v", p)
 	}
 	if want := (Knocking{StepTimeout: 10 * time.Second, Duplicates: IgnoreDuplicates, IPv6Prefix: 128, PerSource: 20, Sources: 65536}); p.Knocking != want {
@@ -79,7 +80,7 @@ func TestParseDefaults(t *testing.T) {
 
 func TestParseEverything(t *testing.T) {
 	p := mustParse(t, testdata(t, "good/everything.toml"))
-	if p.Backend != BackendIptables || p.Refuse != Reset || p.Log.Events != NflogEvents {
+	if p.Backend != BackendIptables || p.Refuse != Reset || p.Log.Events != NflogEvents || p.Boot.OnFailure != OpenOnFailure {
 		t.Errorf("top level: %+v", p)
 	}
 	if want := (Knocking{StepTimeout: 90 * time.Second, Duplicates: ResetDuplicates, MatchTTL: true, IPv6Prefix: 64, PerSource: 10000, Sources: 1 << 24}); p.Knocking != want {

@@ -51,6 +51,17 @@ const (
 	NoEvents     Events = "none"
 )
 
+// OnFailure says what becomes of the doors when the host starts and none of the
+// saved rulesets can be loaded.
+type OnFailure string
+
+const (
+	// CloseOnFailure shuts the doors' services to everybody but trust.
+	CloseOnFailure OnFailure = "close"
+	// OpenOnFailure loads nothing.
+	OpenOnFailure OnFailure = "open"
+)
+
 // Names of backends as a policy gives them.
 const (
 	BackendAuto     = "auto"
@@ -73,6 +84,7 @@ type Policy struct {
 	Firewall FirewallOptions
 	Knocking Knocking
 	Log      Log
+	Boot     Boot
 	Doors    []Door // in the order of the file
 
 	places *places // nil unless Parse made it
@@ -109,6 +121,11 @@ type Knocking struct {
 // Log are the keys of [log].
 type Log struct {
 	Events Events
+}
+
+// Boot are the keys of [boot].
+type Boot struct {
+	OnFailure OnFailure
 }
 
 // Door is one hidden group of services with its own knock sequence.

@@ -52,6 +52,16 @@ func (p *Policy) Position(path string) Position {
 	return Position{}
 }
 
+// Has says whether the file gives a key, by its path such as "boot.on_failure".
+// A policy that Parse did not make has none.
+func (p *Policy) Has(path string) bool {
+	if p.places == nil {
+		return false
+	}
+	_, ok := p.places.keys[path]
+	return ok
+}
+
 // cutIndex splits knocks[2]; without an index it gives -1.
 func cutIndex(path string) (key string, index int) {
 	if !strings.HasSuffix(path, "]") {

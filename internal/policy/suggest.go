@@ -13,6 +13,7 @@ func keysOf() map[string][]string {
 		"firewall":  {"icmp", "dhcp"},
 		"knocking":  {"step_timeout", "duplicates", "match_ttl", "ipv6_prefix", "per_source", "sources"},
 		"log":       {"events"},
+		"boot":      {"on_failure"},
 		"door.NAME": {"opens", "knocks", "open_for", "from"},
 	}
 }
@@ -53,7 +54,7 @@ func keyHint(path, key string, known []string) string {
 	if other := otherName(key); other != "" {
 		name = other
 	}
-	for _, table := range []string{"", "firewall", "knocking", "log", "door.NAME"} {
+	for _, table := range []string{"", "firewall", "knocking", "log", "boot", "door.NAME"} {
 		if !slices.Contains(keysOf()[table], name) {
 			continue
 		}
