@@ -164,6 +164,11 @@ func (k *Kernel) SendAll(ctx context.Context, packets []automaton.Packet) ([]aut
 			return nil, err
 		}
 	}
+	return k.verdicts(ctx, frames)
+}
+
+// verdicts says what became of packets that the server has finished with.
+func (k *Kernel) verdicts(ctx context.Context, frames []lab.Packet) ([]automaton.Verdict, error) {
 	passed, err := k.observer.Passed(ctx)
 	if err != nil {
 		return nil, err
@@ -178,9 +183,30 @@ func (k *Kernel) SendAll(ctx context.Context, packets []automaton.Packet) ([]aut
 	verdicts := make([]automaton.Verdict, len(frames))
 	for i, f := range frames {
 		verdicts[i] = judge(f, passed, answers)
+		if verdicts[i] == automaton.Accept && f.Proto == port.UDP && k.listens[port.Port{Proto: f.Proto, Number: f.DstPort}] {
+			if answers, err = k.echoed(ctx, f, answers); err != nil {
+				return nil, err
+			}
+		}
 		k.remember(f, verdicts[i], answers)
 	}
 	return verdicts, nil
+}
+
+// echoed sees to it that the answer of the service that Listen started is among
+// the answers. It is a program: the kernel has finished with the packet before it
+// answers.
+func (k *Kernel) echoed(ctx context.Context, f lab.Packet, answers []lab.Answer) ([]lab.Answer, error) {
+	echo := func(a lab.Answer) bool {
+		return a.Kind == lab.Datagram && a.Dst == f.Src && a.DstPort == f.SrcPort
+	}
+	if slices.ContainsFunc(answers, echo) {
+		return answers, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	a, err := k.inject.AwaitAnswer(ctx, echo)
+	return append(answers, a), err
 }
 
 func judge(sent lab.Packet, passed map[uint32]bool, answers []lab.Answer) automaton.Verdict {
