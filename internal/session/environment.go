@@ -72,7 +72,7 @@ func (f *finder) open(c Conn) bool {
 // proc_pid_environ(5); empty if it is not set or may not be read.
 func (f *finder) environ(pid int, name string) string {
 	text, err := fs.ReadFile(f.root, directory(pid)+"/environ")
-	f.fail(err)
+	f.fail(pid, err)
 	return lookup(string(text), name)
 }
 

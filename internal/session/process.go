@@ -2,6 +2,7 @@ package session
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"io/fs"
 	"slices"
@@ -45,12 +46,11 @@ func directory(pid int) string { return "proc/" + strconv.Itoa(pid) }
 
 func (f *finder) process(pid int) (process, bool) {
 	text, err := fs.ReadFile(f.root, directory(pid)+"/stat")
-	if err != nil {
-		f.fail(err)
-		return process{}, false
+	var p process
+	if err == nil {
+		p, err = parseStat(string(text))
 	}
-	p, err := parseStat(string(text))
-	f.fail(err)
+	f.fail(pid, err)
 	return p, err == nil
 }
 
@@ -75,16 +75,19 @@ func (f *finder) ancestors(pid int) []process {
 // of its files tell it.
 func (f *finder) inodes(pid int) []uint64 {
 	files, err := fs.ReadDir(f.root, directory(pid)+"/fd")
-	f.fail(err)
+	f.fail(pid, err)
 	slices.SortFunc(files, func(a, b fs.DirEntry) int {
 		return cmp.Or(cmp.Compare(len(a.Name()), len(b.Name())), cmp.Compare(a.Name(), b.Name()))
 	})
 	var list []uint64
 	for _, file := range files {
 		target, err := fs.ReadLink(f.root, directory(pid)+"/fd/"+file.Name())
-		if err != nil {
-			f.fail(err)
-			continue
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			continue // closed meanwhile
+		case err != nil:
+			f.fail(pid, err)
+			return list // the others will not do either
 		}
 		if inode, ok := procnet.ParseLink(target); ok && !slices.Contains(list, inode) {
 			list = append(list, inode)
@@ -141,7 +144,7 @@ func (f *finder) served(inodes []uint64) []Conn {
 // mosh gives the UDP port of a mosh-server, whose socket is not connected.
 func (f *finder) mosh(p process, inodes []uint64) *Session {
 	udp, err := procnet.Read(f.root, procnet.OfProcess, port.UDP)
-	f.fail(err)
+	f.fail(p.pid, err)
 	for _, s := range udp {
 		if s.Inode == 0 || !slices.Contains(inodes, s.Inode) {
 			continue
@@ -202,7 +205,9 @@ func (s *Session) add(conns []Conn) {
 // all lists the processes of the host, the latest first.
 func (f *finder) all() []process {
 	entries, err := fs.ReadDir(f.root, "proc")
-	f.fail(err)
+	if err != nil {
+		f.errs = append(f.errs, fmt.Errorf("list the processes: %w", err))
+	}
 	var list []process
 	for _, e := range entries {
 		pid, err := strconv.ParseUint(e.Name(), 10, 31)

@@ -200,9 +200,11 @@ func (f *finder) inbound(s procnet.Socket) (Conn, bool) {
 	return Conn{s.Proto, s.Local, s.Remote, s.State == procnet.SynRecv}, true
 }
 
-// fail notes what could not be read. A process that has ended is no loss.
-func (f *finder) fail(err error) {
-	if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ESRCH) {
-		f.errs = append(f.errs, err)
+// fail notes what could not be read of a process. That one has ended is no loss.
+// Nor is process 1: the kernel may keep even root from looking into it, in a
+// container or by a security module, and it serves no sessions.
+func (f *finder) fail(pid int, err error) {
+	if err != nil && pid != 1 && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ESRCH) {
+		f.errs = append(f.errs, fmt.Errorf("look into process %d: %w", pid, err))
 	}
 }
