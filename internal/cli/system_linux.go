@@ -26,6 +26,7 @@ func (a *app) linuxCommands() []*cobra.Command {
 		a.applyCommand(),
 		a.removeCommand(),
 		a.statusCommand(),
+		a.doctorCommand(),
 		a.demoCommand(),
 	}
 }
