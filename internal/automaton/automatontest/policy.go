@@ -66,7 +66,7 @@ func Policy(t *rapid.T, o Options) *policy.Policy {
 			PerSource:   pick(t, "per source", 1, 2, 20, 10000),
 			Sources:     100,
 		},
-		Log: policy.Log{Events: policy.NoEvents},
+		Log: policy.Log{Events: pick(t, "events", policy.NoEvents, policy.KernelEvents, policy.NflogEvents)},
 	}
 	if p.Mode == policy.Firewall {
 		p.Refuse = pick(t, "refuse", policy.Drop, policy.Reset)

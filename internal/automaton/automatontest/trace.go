@@ -84,8 +84,9 @@ func (w *walker) anything(src netip.Addr) port.Port {
 	for _, r := range append(services(), publics()...) {
 		few = append(few, port.Port{Proto: r.Proto, Number: r.First}, port.Port{Proto: r.Proto, Number: r.Last})
 	}
+	// 47 may be public, 99 never is; connection tracking finds nothing wrong with either.
 	few = append(few, port.Port{Proto: port.UDP, Number: 9}, port.Port{Proto: port.TCP, Number: 9},
-		port.Port{Proto: 47}, port.Port{Proto: 132})
+		port.Port{Proto: 47}, port.Port{Proto: 99})
 	if src.Is4() {
 		few = append(few, port.Port{Proto: port.ICMP}, port.Port{Proto: port.UDP, Number: 68})
 	} else {
