@@ -12,7 +12,7 @@ CLIENTS = nc.openbsd=netcat-openbsd nc.traditional=netcat-traditional hping3=hpi
 	knock=knockd ssh=openssh-client sshd=openssh-server ssh-keygen=openssh-client \
 	conntrack=conntrack ping=iputils-ping
 VERSION = $(shell git describe --always --dirty 2>/dev/null || echo unknown)
-BUILD = CGO_ENABLED=0 go build -trimpath -ldflags "-X tirl/internal/cli.buildVersion=$(VERSION)"
+BUILD = CGO_ENABLED=0 go build -trimpath -ldflags "-X tirl/internal/cli.version=$(VERSION)"
 
 .PHONY: all demo test lint install
 all: bin/tirl
