@@ -149,7 +149,7 @@ func (j *judge) firewalls() {
 				o.owner, s.ports, o.families(), s.names()))
 		}
 		for _, o := range partly {
-			if !slices.ContainsFunc(full, func(f obstacle) bool { return f.owner == o.owner }) {
+			if !slices.ContainsFunc(full, func(f obstacle) bool { return slices.Contains(f.chains, o.chains[0]) }) {
 				j.add(SomeOnly, Note, o.allow(s.ports), fmt.Sprintf("%s lets in to %s%s only some: %s opens to nobody else",
 					o.owner, s.ports, o.families(), s.names()))
 			}
