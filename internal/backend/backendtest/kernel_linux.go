@@ -35,7 +35,6 @@ type Kernel struct {
 	inject   *lab.Injector
 	observer *lab.Observer
 	start    time.Time
-	sent     time.Duration // when the last packet was sent, since start
 	tag      uint32
 	flows    map[flowKey]*flow
 	listens  map[port.Port]bool
@@ -159,7 +158,6 @@ func (k *Kernel) SendAll(ctx context.Context, packets []automaton.Packet) ([]aut
 		if err := sleep(ctx, time.Until(k.start.Add(p.Time))); err != nil {
 			return nil, err
 		}
-		k.sent = time.Since(k.start)
 		if err := k.inject.Send(ctx, frames[i]); err != nil {
 			return nil, err
 		}
