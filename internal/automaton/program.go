@@ -204,3 +204,16 @@ func (g *Program) Source(a netip.Addr) netip.Addr {
 func mask(a netip.Addr, bits int) netip.Addr {
 	return netip.PrefixFrom(a, bits).Masked().Addr()
 }
+
+// LeadsTo says whether place s is on the way to a door's end, or is its end.
+func (g *Program) LeadsTo(s State, door int) bool {
+	if int(s) >= len(g.Places) || s == Root {
+		return false
+	}
+	for at := g.Doors[door].End; at != Root; at = g.Places[at].Parent {
+		if at == s {
+			return true
+		}
+	}
+	return false
+}

@@ -5,6 +5,7 @@ package backend
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"time"
 
@@ -58,6 +59,7 @@ type Loaded struct {
 	Text       string // the ruleset as the kernel lists it, without the sources
 	Places     []Place
 	Grants     []Grant
+	Blocked    bool // an administrator has shut all doors, see Operator
 }
 
 // Place is a source in progress.
@@ -73,4 +75,56 @@ type Grant struct {
 	Source netip.Addr
 	Class  uint32        // automaton.Class.ID
 	Left   time.Duration // -1 if the kernel does not say
+}
+
+// EventGroup is the nflog group of events = "nflog". ulogd2 and tcpdump take it
+// as a number; 0 is what other programs use by default.
+const EventGroup = 5
+
+// Names of the kinds of events. The text of a logged event begins with
+// EventPrefix, the kind and a colon.
+const (
+	EventPrefix   = "tirl "
+	EventOpened   = "opened"   // a source has finished its knock
+	EventAccepted = "accepted" // a connection to a hidden service was let in
+	EventWrong    = "wrong"    // a source that had begun to knock went back to the start
+	EventLimited  = "limited"  // a source sent more than its share and was not heard
+)
+
+// Operator is the hand of an administrator in what a backend has loaded. Each
+// call is one transaction as far as the backend has them, and touches nothing
+// else. Callers keep others from loading meanwhile.
+type Operator interface {
+	// Grant lets a source in by a door of g, which is loaded, for d: a timed door
+	// to new connections, an open-once door to the next one if it comes within d.
+	// With d 0 it is the time that a knock would give. A grant that ends later
+	// stays as it is. It returns the time that the source then has.
+	Grant(ctx context.Context, g *automaton.Program, door int, source netip.Addr, d time.Duration) (time.Duration, error)
+	// Revoke takes a source's grants and progress: those that have to do with one
+	// door of g, or all if door is negative. g may then be nil. It returns how many
+	// grants and places it has taken.
+	Revoke(ctx context.Context, g *automaton.Program, door int, source netip.Addr) (int, error)
+	// Block shuts all doors until Unblock, whatever is loaded meanwhile: grants and
+	// progress are dropped, and no knock is heard. Open connections live on, and
+	// trust still holds.
+	Block(ctx context.Context) error
+	// Unblock ends a block. Nothing that Block dropped comes back.
+	Unblock(ctx context.Context) error
+	// Counters reads how often each kind of event was; nil if the policy of g has no
+	// events.
+	Counters(ctx context.Context, g *automaton.Program) (*Counters, error)
+}
+
+// ErrFixedTime says that a backend grants for the door's own time only.
+var ErrFixedTime = errors.New("the time of a grant is a part of the rules")
+
+// ErrNotLoaded says that a backend holds nothing that could be changed.
+var ErrNotLoaded = errors.New("no policy is loaded")
+
+// Counters are totals, told or not.
+type Counters struct {
+	Opened, Accepted, Wrong, Limited uint64
+	// Doors is what Opened is made of, by door of the program, since that program
+	// was loaded.
+	Doors []uint64
 }

@@ -22,13 +22,17 @@
 //	TIRL_LEAVE    takes a source out of all places of depth 1
 //	TIRL_OPENn    the end n of a door that opens to some sources only
 //	TIRL_END      how a heard packet is turned away
+//	TIRL_OPENED, TIRL_ACCEPTED, TIRL_BEGUN, TIRL_LIMITED
+//	              count, and tell or note, an event
+//	TIRL_OWED     tells what was noted of the source of a refused packet
 //	TIRL_OLD      exists while Load runs: holds the lists of the policy before
 //
 // # Lists
 //
 // Names begin with TIRL4_ or TIRL6_, since a list holds a fixed number of
 // sources of both families together. KNOCKn_TAG holds the sources at place n and
-// BUSY_TAG those that have a bucket; TAG is the beginning of the policy's hash,
+// BUSY_TAG those that have a bucket; OWED_KIND_TAG and TOLD_KIND_TAG those of
+// which an event is to be told, or was; TAG is the beginning of the policy's hash,
 // for the numbers mean nothing in another policy. GRANT_ID holds the grants of a
 // class; it outlives the policy, as long as some rule names it.
 //

@@ -30,6 +30,7 @@ type builder struct {
 	end  string // the target of a heard packet that is not let in
 
 	chains   []chain
+	opens    []opening
 	index    map[string]int
 	children map[automaton.State][]port.Port // the knocks that lead on, in the order of the doors
 	stays    map[automaton.State][]port.Port
@@ -38,6 +39,18 @@ type builder struct {
 
 // build makes the whole ruleset of one family.
 func build(g *automaton.Program, fam family) ruleset {
+	b := newBuilder(g, fam)
+	t := table{name: "mangle"}
+	if g.Firewall {
+		t.name = "filter"
+	}
+	b.all()
+	t.jumps = []jump{{1, comment("tirl: port knocking") + " -j " + main}}
+	t.chains = b.chains
+	return ruleset{[]table{t}}
+}
+
+func newBuilder(g *automaton.Program, fam family) *builder {
 	b := &builder{
 		g: g, fam: fam, pass: "-j RETURN", end: "-g " + end,
 		index:    make(map[string]int),
@@ -56,20 +69,22 @@ func build(g *automaton.Program, fam family) ruleset {
 	for _, s := range g.Stays() {
 		b.stays[s.At] = append(b.stays[s.At], s.On)
 	}
-	t := table{name: "mangle"}
 	if g.Firewall {
-		t = table{name: "filter"}
-		b.pass, b.end = "-j ACCEPT", "-j DROP"
-		if g.Reset {
-			b.end = "-g " + end
+		b.pass = "-j ACCEPT"
+		if !g.Reset {
+			b.end = "-j DROP"
 		}
+	}
+	return b
+}
+
+// all writes all chains.
+func (b *builder) all() {
+	if b.g.Firewall {
 		b.firewall()
 	} else {
 		b.guard()
 	}
-	t.jumps = []jump{{1, comment("tirl: port knocking") + " -j " + main}}
-	t.chains = b.chains
-	return ruleset{[]table{t}}
 }
 
 // firewall is the whole input firewall: what is never judged is accepted.
@@ -105,7 +120,13 @@ func (b *builder) firewall() {
 	b.rule(hear, "-m addrtype ! --dst-type LOCAL", "-j DROP", "broadcast and multicast open nothing")
 	b.rule(hear, "-m conntrack --ctstate INVALID", "-j DROP", "changes nothing")
 	b.grants(hear)
+	if b.tells() {
+		for _, services := range b.hidden() {
+			b.rule(hear, services, "-j "+owed, "tell what has happened before")
+		}
+	}
 	b.hear(hear)
+	b.events()
 	if b.g.Reset {
 		b.chain(end)
 		b.rule(end, "-p tcp", "-j REJECT --reject-with tcp-reset", "answers as a closed port")
@@ -141,10 +162,14 @@ func (b *builder) guard() {
 	b.chain(service)
 	b.rule(service, "-m conntrack --ctstate INVALID", "-j DROP", "changes nothing")
 	b.grants(service)
+	if b.tells() {
+		b.rule(service, "", "-j "+owed, "tell what has happened before")
+	}
 	b.rule(service, "", "-g "+hear, "must knock")
 
 	b.chain(hear)
 	b.hear(hear)
+	b.events()
 	b.chain(end)
 	for _, services := range b.hidden() {
 		b.rule(end, services, "-j DROP", "hidden")
@@ -179,7 +204,7 @@ func (b *builder) grants(chain string) {
 		}
 		seconds := fmt.Sprintf("--rcheck --seconds %d", c.OpenFor/time.Second)
 		for _, r := range c.Services {
-			b.rule(chain, dports(r)+" "+b.recent(seconds, b.grantList(i), b.sourceMask()), b.pass, "open to a source that has knocked")
+			b.rule(chain, dports(r)+" "+b.recent(seconds, b.grantList(i), b.sourceMask()), b.letIn(), "open to a source that has knocked")
 		}
 	}
 }

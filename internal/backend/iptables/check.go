@@ -3,7 +3,6 @@ package iptables
 import (
 	"fmt"
 	"math"
-	"strings"
 	"time"
 
 	"tirl/internal/automaton"
@@ -59,8 +58,7 @@ func (*Backend) Check(g *automaton.Program) []backend.Problem {
 		}
 	}
 	for _, name := range g.Ifaces {
-		// A trailing plus sign stands for any rest (iptables(8), --in-interface).
-		if name == "" || len(name) > maxInterface || strings.HasSuffix(name, "+") || strings.ContainsAny(name, " \t\r\n\"\\") {
+		if !matchable(name) {
 			fail("trust", "", "iptables cannot match the interface %q by its name", name)
 		}
 	}

@@ -77,6 +77,7 @@ func (r *trial) policy() *policy.Policy {
 	p := &policy.Policy{
 		Mode:   pick(r, policy.Guard, policy.Firewall),
 		Refuse: policy.Drop,
+		Log:    policy.Log{Events: pick(r, policy.NoEvents, policy.KernelEvents, policy.NflogEvents)},
 		Public: policy.Public{Services: []port.Range{{Proto: port.TCP, First: 80, Last: 81}}},
 		Trust:  policy.Trust{Prefixes: []netip.Prefix{netip.PrefixFrom(lab.Forged4(0), 32), netip.PrefixFrom(lab.Forged6(0), 64)}},
 		Knocking: policy.Knocking{

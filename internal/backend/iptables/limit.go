@@ -25,7 +25,7 @@ const maxBuckets = 1 << 20
 // listen takes a token of a source that has a bucket, and turns the packet away
 // if there is none: it is not heard.
 func (b *builder) listen(chain string) {
-	b.rule(chain, b.busy("--update")+" "+b.over(), b.end, "a source that sends more than its share is not heard")
+	b.rule(chain, b.busy("--update")+" "+b.over(), b.unheard(), "a source that sends more than its share is not heard")
 }
 
 // pay takes a token of a source that has no bucket yet, and gives it one. It

@@ -30,12 +30,18 @@ func (b *Backend) Load(ctx context.Context, g *automaton.Program) error {
 	}
 	var before, want, first rulesets
 	var texts [len(families)]string
+	blocked := false
 	for i, fam := range families {
 		var err error
 		if before[i], err = b.kernel(ctx, fam); err != nil {
 			return fmt.Errorf("load rules: %w", err)
 		}
-		want[i] = build(g, fam)
+		blocked = blocked || before[i].blocked()
+	}
+	for i, fam := range families {
+		if want[i] = build(g, fam); blocked {
+			want[i] = want[i].block()
+		}
 		first[i] = want[i].holding(missing(before[i].lists(), want[i].lists()))
 		texts[i] = first[i].restore(before[i])
 		if err := b.restore(ctx, fam, texts[i], "--test"); err != nil {

@@ -62,14 +62,14 @@ func (b *builder) place(s automaton.State) {
 	b.rule(chain, b.recent("! --remove", b.knockList(s), b.sourceMask()), b.end, fmt.Sprintf("leaves state %d", s))
 	if d := b.g.DoorAt(s); d != nil {
 		for _, r := range b.g.Classes[d.Class].Services {
-			b.rule(chain, dports(r), b.pass, "open once: door "+plain(d.Name))
+			b.rule(chain, dports(r), b.letIn(), "open once: door "+plain(d.Name))
 		}
 	}
 	for _, k := range b.children[s] {
 		next, _ := b.g.Child(s, k)
 		b.arrive(chain, dport(k), next)
 	}
-	b.rule(chain, "", lost, "a wrong packet: back to the start")
+	b.rule(chain, b.lost(), lost, "a wrong packet: back to the start")
 }
 
 // root is the chain of a source at the start, and of one that was just sent
@@ -140,7 +140,7 @@ func (b *builder) leave(firsts []port.Port) {
 			if b.g.MatchTTL { // --remove knows no TTL
 				match = b.standing("--rcheck", s) + " " + match
 			}
-			b.rule(leave, match, "", fmt.Sprintf("leaves state %d", s))
+			b.rule(leave, match+" "+b.lost(), "", fmt.Sprintf("leaves state %d", s))
 		}
 	}
 }
@@ -156,15 +156,21 @@ func (b *builder) arrive(chain, match string, s automaton.State) {
 	if match != "" {
 		match += " "
 	}
+	target := b.end
+	if d != nil && b.tells() {
+		target = "-g " + opened
+	}
 	if d == nil || len(d.From) == 0 {
-		b.rule(chain, match+b.recent("--set", list, b.sourceMask()), b.end, what)
+		b.opensAt(chain, d)
+		b.rule(chain, match+b.recent("--set", list, b.sourceMask()), target, what)
 		return
 	}
 	b.rule(chain, match, "-g "+open(s), what)
 	b.chain(open(s))
 	for _, p := range d.From {
 		if p, ok := b.within(p); ok {
-			b.rule(open(s), "-s "+p.String()+" "+b.recent("--set", list, b.sourceMask()), b.end, "opens to this source")
+			b.opensAt(open(s), d)
+			b.rule(open(s), "-s "+p.String()+" "+b.recent("--set", list, b.sourceMask()), target, "opens to this source")
 		}
 	}
 	b.rule(open(s), "", b.end, "opens to no other source")

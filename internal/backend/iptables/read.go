@@ -32,6 +32,8 @@ func (b *Backend) Loaded(ctx context.Context) (*backend.Loaded, error) {
 			return nil, fmt.Errorf("read rules: %w", err)
 		}
 		found = found || !kernel.empty()
+		all.Blocked = all.Blocked || kernel.blocked()
+		kernel = kernel.unblock()
 		if hash := kernel.hash(); i == 0 {
 			all.PolicyHash = hash
 		} else if hash != all.PolicyHash {

@@ -15,31 +15,33 @@ func TestWaysThroughChains(t *testing.T) {
 	for i := range doors {
 		policy = strings.Replace(policy, "tcp/22\"", fmt.Sprintf("tcp/%d\"", 40000+2*i), 1)
 	}
-	for _, mode := range []string{"", "mode = \"firewall\"\n"} {
-		chains := make(map[string]chain)
-		for _, c := range build(program(t, mode+policy), families[0]).tables[0].chains {
-			chains[c.name] = c
-		}
-		known := make(map[string]int)
-		var visits func(name string, depth int) int
-		visits = func(name string, depth int) int {
-			if depth > 14 { // NFT_JUMP_STACK_SIZE is 16
-				t.Fatalf("%s is too deep", name)
+	for _, events := range []string{"none", "kernel", "nflog"} {
+		for _, mode := range []string{"", "mode = \"firewall\"\n"} {
+			chains := make(map[string]chain)
+			for _, c := range build(program(t, mode+policy+"\n[log]\nevents = \""+events+"\"\n"), families[0]).tables[0].chains {
+				chains[c.name] = c
 			}
-			if known[name] == 0 {
-				for _, rule := range chains[name].rules {
-					known[name]++
-					if to := target(rule); ours(to) {
-						known[name] += visits(to, depth+1)
+			known := make(map[string]int)
+			var visits func(name string, depth int) int
+			visits = func(name string, depth int) int {
+				if depth > 14 { // NFT_JUMP_STACK_SIZE is 16
+					t.Fatalf("%s is too deep", name)
+				}
+				if known[name] == 0 {
+					for _, rule := range chains[name].rules {
+						known[name]++
+						if to := target(rule); ours(to) {
+							known[name] += visits(to, depth+1)
+						}
 					}
 				}
+				return known[name]
 			}
-			return known[name]
-		}
-		if n := visits(main, 1); n > limit {
-			t.Errorf("%s%d rules on all ways together", mode, n)
-		} else {
-			t.Logf("%s%d rules on all ways together", mode, n)
+			if n := visits(main, 1); n > limit {
+				t.Errorf("%s, %s%d rules on all ways together", events, mode, n)
+			} else {
+				t.Logf("%s, %s%d rules on all ways together", events, mode, n)
+			}
 		}
 	}
 }

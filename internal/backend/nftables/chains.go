@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"tirl/internal/automaton"
+	"tirl/internal/policy"
 	"tirl/internal/port"
 )
 
@@ -24,7 +25,12 @@ func (w *writer) chains(g *automaton.Program, fams [2]family) {
 		w.chain("prerouting", func() { w.prerouting(g) })
 	}
 	w.chain("door", func() { w.door(g, fams) })
+	w.chain("shut", func() {
+		w.refuse(g)
+		w.rule("closed", "drop")
+	})
 	w.chain("listen", func() {
+		w.rule("while blocked nobody is heard", "meta nfproto @%s return", blockedSet)
 		w.rule("no place yet", "meta priority set none")
 		for _, f := range fams {
 			w.rule("each family has its own sources", "meta nfproto %s goto listen%s", f.nfproto, f.digit)
@@ -35,6 +41,7 @@ func (w *writer) chains(g *automaton.Program, fams [2]family) {
 		w.moving(g, f)
 	}
 	w.opening(g, fams)
+	w.events(g, fams)
 	w.chain("clean", func() {
 		w.rule("leave no trace of a place", "meta priority set none")
 	})
@@ -111,16 +118,23 @@ func (w *writer) door(g *automaton.Program, fams [2]family) {
 		w.rule("routed on to another host", "fib daddr type != { local, broadcast, multicast, anycast } accept")
 	}
 	w.rule("a broadcast reaches the service too", "fib daddr type != local drop")
+	w.rule("an administrator has blocked all doors", "meta nfproto @%s goto shut", blockedSet)
 	w.rule("no part of any flow", "ct state invalid drop")
 	for i := range g.GrantLayers() {
 		for _, f := range fams {
-			w.rule("the source holds a grant", "meta priority set "+portPart+" map @%s %s . meta priority @%s meta priority set none accept",
-				layerName(i), f.addr, f.grant)
+			for _, held := range []struct{ set, why string }{
+				{f.grant, "the source holds a grant"}, {f.given, "an administrator has let the source in"},
+			} {
+				w.rule(held.why, "meta priority set "+portPart+" map @%s %s . meta priority @%s meta priority set none %s",
+					layerName(i), f.addr, held.set, letIn(g))
+			}
 		}
 	}
 	w.rule("may be let in once; counts as a wrong packet", "jump listen")
-	w.refuse(g)
-	w.rule("closed", "drop")
+	if g.Events == policy.KernelEvents {
+		w.rule("tell what led here", "jump owing")
+	}
+	w.rule("closed", "goto shut")
 }
 
 // refuse turns a packet away as a closed port does, if the policy says so.
@@ -137,7 +151,7 @@ func (w *writer) listening(g *automaton.Program, f family) {
 		w.rule("the place after one knock", "meta priority set %s map @%s", f.place, f.started)
 		w.rule("the place after more", "meta priority set %s map @%s", f.place, f.advanced)
 		w.rule("no bucket yet", "%s != @%s goto idle%s", f.bucketKey, f.bucket, f.digit)
-		w.rule("bucket empty: not heard", "%s goto clean", limit(g, f))
+		w.rule("bucket empty: not heard", "%s goto %s", limit(g, f), unheard(g))
 		w.stays(g, f)
 		w.rule("move on", "goto move%s", f.digit)
 	})
@@ -147,7 +161,7 @@ func (w *writer) listening(g *automaton.Program, f family) {
 		w.rule("anything else in progress", "meta priority != none goto begin%s", f.digit)
 	})
 	w.chain("begin"+f.digit, func() {
-		w.rule("a change of place makes a bucket", "%s goto clean", limit(g, f))
+		w.rule("a change of place makes a bucket", "%s goto %s", limit(g, f), unheard(g))
 		w.rule("no room for a bucket: not heard", "%s != @%s goto clean", f.bucketKey, f.bucket)
 		w.rule("move on", "goto move%s", f.digit)
 	})
@@ -175,6 +189,9 @@ func (w *writer) moving(g *automaton.Program, f family) {
 		}
 		forget()
 		w.rule("the knock expected here", "meta priority set "+placeKey+" . "+portPart+" map @step goto advance%s", f.digit)
+		if tells(g) {
+			w.rule("its progress is lost", "meta priority != none jump wrong")
+		}
 		w.rule("a first knock", "meta priority set "+portPart+" map @first goto start%s", f.digit)
 		w.rule("a wrong packet", "meta priority set none")
 	})
@@ -185,7 +202,7 @@ func (w *writer) moving(g *automaton.Program, f family) {
 		w.chain("let_in"+f.digit, func() {
 			forget()
 			w.rule("leave no trace of a place", "meta priority set none")
-			w.rule("the one connection", "accept")
+			w.rule("the one connection", letIn(g))
 		})
 	}
 }
@@ -203,6 +220,9 @@ func (w *writer) arriving(g *automaton.Program, f family, places string) {
 		w.rule("the last knock opens", "meta priority vmap @opens")
 	}
 	w.rule("enter the place", "add @%s { %s timeout %s : meta priority }", places, f.place, span(g.StepTimeout))
+	if tells(g) && hasOnce(g) {
+		w.rule("the end of a once door", "meta priority @%s goto opened", openedSet)
+	}
 	w.rule("leave no trace of a place", "meta priority set none")
 }
 
@@ -210,11 +230,18 @@ func (w *writer) arriving(g *automaton.Program, f family, places string) {
 func (w *writer) opening(g *automaton.Program, fams [2]family) {
 	for _, d := range g.OpenTimes() {
 		w.chain(openChain(d), func() {
+			if tells(g) {
+				w.rule("count what the door opens", "meta priority @%s", openedSet)
+			}
 			w.rule("doors with equal services share their grants", "meta priority set meta priority map @class")
 			for _, f := range fams {
 				w.rule("open the door", "update @%s { %s . meta priority timeout %s }", f.grant, f.addr, span(d))
 			}
-			w.rule("leave no trace of a place", "meta priority set none")
+			if tells(g) {
+				w.rule("tell that it is open", "goto opened")
+			} else {
+				w.rule("leave no trace of a place", "meta priority set none")
+			}
 		})
 	}
 }

@@ -72,7 +72,7 @@ func replace(old *listing, g *automaton.Program) string {
 	base := map[bool]string{true: "input", false: "prerouting"}[g.Firewall]
 	// Maps before chains: their verdicts hold chains.
 	for _, o := range old.objects {
-		if o.kind != "chain" && !(slices.Contains(grantSets[:], o.name) && hasTimed(g)) {
+		if o.kind != "chain" && !o.outlives(g) {
 			w.line("delete %s %s %s", o.kind, table, o.name)
 		}
 	}
@@ -89,6 +89,17 @@ func replace(old *listing, g *automaton.Program) string {
 		}
 	}
 	return w.String()
+}
+
+// outlives says whether an object stays when g takes the place of what was loaded.
+func (o *object) outlives(g *automaton.Program) bool {
+	switch {
+	case slices.Contains(grantSets[:], o.name):
+		return hasTimed(g)
+	case o.kind == "counter":
+		return slices.Contains(counters(g), o.name)
+	}
+	return o.kind == "set" && o.name == blockedSet
 }
 
 // revoke deletes a grant that no door of g gives. It is added first, so that one
@@ -127,19 +138,25 @@ func (b *Backend) Loaded(ctx context.Context) (*backend.Loaded, error) {
 		o.write(&text)
 	}
 	loaded.Text = text.String()
+	loaded.Grants = merge(loaded.Grants)
 	return loaded, nil
 }
 
-// write prints an object for comparison: what the packet path changes is left out.
+// write prints an object for comparison: what packets or the commands of an
+// administrator change is left out.
 func (o *object) write(w *strings.Builder) {
 	fmt.Fprintf(w, "%s %s\n", o.kind, o.name)
+	if o.kind == "counter" {
+		return
+	}
 	for _, line := range o.body {
 		fmt.Fprintf(w, "\t%s\n", line)
 	}
-	if !o.dynamic() {
+	if !o.dynamic() && o.name != blockedSet {
 		// nft lists the elements of a hash set in the order of its buckets.
 		sorted := slices.Sorted(slices.Values(o.elements))
 		for _, e := range sorted {
+			e, _, _ = strings.Cut(e, " counter packets ")
 			fmt.Fprintf(w, "\t%s\n", e)
 		}
 	}
@@ -165,6 +182,10 @@ func loadedObject(o *object, into *backend.Loaded) error {
 		}
 		return nil
 	}
+	if o.name == blockedSet {
+		into.Blocked = len(o.elements) > 0
+		return nil
+	}
 	withTTL := strings.Contains(o.name, "_ttl")
 	for _, text := range o.elements {
 		switch {
@@ -182,7 +203,7 @@ func loadedObject(o *object, into *backend.Loaded) error {
 				return err
 			}
 			into.Places = append(into.Places, backend.Place{Source: addr, TTL: ttl, State: automaton.State(state), Left: e.left})
-		case o.name == "grant4", o.name == "grant6":
+		case slices.Contains(grantSets[:], o.name):
 			e, err := parseElement(text)
 			if err != nil {
 				return err
@@ -199,4 +220,25 @@ func loadedObject(o *object, into *backend.Loaded) error {
 		}
 	}
 	return nil
+}
+
+// merge keeps of several grants for one source and class the one that ends last:
+// one may be of a knock and one of an administrator.
+func merge(grants []backend.Grant) []backend.Grant {
+	type key struct {
+		source netip.Addr
+		class  uint32
+	}
+	at := make(map[key]int)
+	var out []backend.Grant
+	for _, g := range grants {
+		k := key{g.Source, g.Class}
+		if i, ok := at[k]; ok {
+			out[i].Left = max(out[i].Left, g.Left)
+			continue
+		}
+		at[k] = len(out)
+		out = append(out, g)
+	}
+	return out
 }

@@ -28,8 +28,13 @@ const table = "inet tirl"
 // not follow the policy, so that grants outlive a change of policy in place.
 const GrantCapacity = 65536
 
-// grantSets hold the open doors of each family.
-var grantSets = [...]string{"grant4", "grant6"}
+// grantSets hold the open doors of each family: those that a source has opened,
+// and those that an administrator has. They are apart because a knock sets the
+// end of a grant anew, and must not bring a longer one to an earlier end.
+var grantSets = [...]string{"grant4", "given4", "grant6", "given6"}
+
+// blockedSet holds both families while all doors are blocked, and else nothing.
+const blockedSet = "blocked"
 
 // Backend drives nft(8).
 type Backend struct {

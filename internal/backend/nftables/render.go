@@ -18,7 +18,8 @@ type family struct {
 	placeType  string
 	bucketType string
 
-	started, advanced, bucket, grant string // names of sets
+	// Names of sets.
+	started, advanced, bucket, grant, given, told, owed string
 }
 
 const net64 = " & ffff:ffff:ffff:ffff::"
@@ -59,6 +60,9 @@ func families(g *automaton.Program) [2]family {
 		f.advanced = "advanced" + f.digit + suffix
 		f.bucket = "bucket" + f.digit + suffix
 		f.grant = "grant" + f.digit
+		f.given = "given" + f.digit
+		f.told = "told" + f.digit
+		f.owed = "owed" + f.digit
 	}
 	return [2]family{v4, v6}
 }
@@ -76,6 +80,9 @@ func render(g *automaton.Program) string {
 	w.line("table %s {", table)
 	for _, s := range list {
 		s.declare(w)
+	}
+	for _, c := range counters(g) {
+		w.line("\tcounter %s { }", c)
 	}
 	for _, c := range chains {
 		w.line("\tchain %s { }", c)
@@ -116,7 +123,7 @@ func openChain(d time.Duration) string { return "open_" + span(d) }
 
 // chainNames lists the chains that other chains or maps refer to.
 func chainNames(g *automaton.Program, fams [2]family) []string {
-	names := []string{"about", "door", "listen"}
+	names := []string{"about", "door", "shut", "listen"}
 	for _, d := range g.OpenTimes() {
 		names = append(names, openChain(d))
 	}
@@ -128,7 +135,7 @@ func chainNames(g *automaton.Program, fams [2]family) []string {
 			names = append(names, "let_in"+f.digit)
 		}
 	}
-	return append(names, "clean")
+	return append(append(names, eventChains(g)...), "clean")
 }
 
 func hasOnce(g *automaton.Program) bool {

@@ -17,7 +17,7 @@ type set struct {
 	typeof   string
 	attrs    string // flags and size
 	elements []string
-	keeps    bool // holds grants, which outlive a change of policy
+	keeps    bool // outlives a change of policy
 }
 
 // chunk is how many elements one line of the ruleset carries.
@@ -38,11 +38,15 @@ func sets(g *automaton.Program, fams [2]family) []set {
 			set{name: f.advanced, isMap: true, typeof: f.placeType + " : meta priority", attrs: size},
 			set{name: f.bucket, typeof: f.bucketType, attrs: size})
 		if hasTimed(g) {
-			list = append(list, set{name: f.grant, typeof: f.addrType + " . meta priority", keeps: true,
-				attrs: fmt.Sprintf("size %d; flags dynamic,timeout;", GrantCapacity)})
+			held := set{typeof: f.addrType + " . meta priority", keeps: true,
+				attrs: fmt.Sprintf("size %d; flags dynamic,timeout;", GrantCapacity)}
+			for _, held.name = range []string{f.grant, f.given} {
+				list = append(list, held)
+			}
 		}
+		list = append(list, eventSets(g, f)...)
 	}
-	return list
+	return append(list, set{name: blockedSet, typeof: "meta nfproto", keeps: true})
 }
 
 // staticSets are those that the packet path only reads: the automaton.
@@ -101,7 +105,7 @@ func endSets(g *automaton.Program) []set {
 			from.add("%s . %s", end, n)
 		}
 	}
-	list := []set{opens, class, once, onceSet(g), restricted, from4, from6}
+	list := []set{opens, class, once, onceSet(g), restricted, from4, from6, openedAt(g)}
 	for i, layer := range g.GrantLayers() {
 		s := set{name: layerName(i), isMap: true, typeof: portPart + " : meta priority", attrs: "flags interval;"}
 		for _, cr := range layer {
