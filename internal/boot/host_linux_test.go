@@ -6,12 +6,15 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"tirl/internal/automaton"
 	"tirl/internal/backend"
@@ -343,4 +346,23 @@ func (h *host) cut(name string) {
 		h.t.Fatal("no elements")
 	}
 	h.spoil(name, text, false)
+}
+
+// limitFileSize makes writes of this process fail as on a full disk, until the
+// test ends: setrlimit(2), RLIMIT_FSIZE. Go ignores SIGXFSZ only if told so.
+func limitFileSize(t *testing.T, size uint64) {
+	t.Helper()
+	signal.Ignore(unix.SIGXFSZ)
+	var old unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_FSIZE, &old); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Setrlimit(unix.RLIMIT_FSIZE, &unix.Rlimit{Cur: size, Max: old.Max}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Setrlimit(unix.RLIMIT_FSIZE, &old); err != nil {
+			t.Error(err)
+		}
+	})
 }
