@@ -115,7 +115,7 @@ func (j *judge) translations(p packet) []*rule {
 				continue
 			}
 			w := &walker{packet: p, visit: func(r *rule, _ truth) {
-				if r.dnat != nil && !r.dnat.addr.IsLoopback() {
+				if r.dnat != nil && !r.dnat.addr.IsLoopback() && (!r.dnat.addr.IsValid() || r.dnat.addr.Is6() == p.v6) {
 					list = append(list, r)
 				}
 			}}

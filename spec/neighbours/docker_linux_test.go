@@ -45,6 +45,7 @@ echo 1 > /proc/sys/net/ipv4/ip_forward`, fmt.Sprint(inside.Process.Pid))
 
 // TestDocker hides a port that Docker publishes.
 func TestDocker(t *testing.T) {
+	t.Parallel()
 	each(t, func(s *site) {
 		direct := s.container()
 		published := netip.AddrPortFrom(lab.Server4(), 2222)

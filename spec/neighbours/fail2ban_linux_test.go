@@ -8,6 +8,7 @@ import (
 
 // TestFail2ban bans behind a door, with both of fail2ban's actions.
 func TestFail2ban(t *testing.T) {
+	t.Parallel()
 	for _, action := range []string{"nft", "iptables"} {
 		t.Run(action, func(t *testing.T) {
 			each(t, func(s *site) {

@@ -10,6 +10,7 @@ import (
 // are recorded, so that the tests need not install firewalld, whose package
 // would start it at the next boot of the machine.
 func TestFirewalldRules(t *testing.T) {
+	t.Parallel()
 	each(t, func(s *site) {
 		s.load("firewalld.nft", "nft", "-f", "-")
 		s.lives(0)

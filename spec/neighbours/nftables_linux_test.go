@@ -10,6 +10,7 @@ import (
 
 // TestDebianNftables reloads the nftables.conf that Debian installs.
 func TestDebianNftables(t *testing.T) {
+	t.Parallel()
 	each(t, func(s *site) {
 		text, err := os.ReadFile("testdata/nftables.conf")
 		if err != nil {
@@ -63,6 +64,7 @@ func TestDebianNftables(t *testing.T) {
 // TestPlain has a firewall written by hand, with nft and with iptables, that
 // drops what it does not know.
 func TestPlain(t *testing.T) {
+	t.Parallel()
 	for _, plain := range []struct{ name, rules string }{
 		{"nft", `nft -f - <<'END'
 table inet mine {

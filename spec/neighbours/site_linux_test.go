@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -55,15 +56,17 @@ type site struct {
 
 const clients = 12
 
-// each runs a test on a site of its own for each variant.
+// each runs a test on a site of its own for each variant, all at once: they
+// mostly wait.
 func each(t *testing.T, test func(s *site)) {
 	labtest.Require(t)
+	var all sync.WaitGroup
 	for _, v := range variants {
-		t.Run(v.name, func(t *testing.T) {
-			t.Parallel()
-			test(newSite(t, v))
+		all.Go(func() {
+			t.Run(v.name, func(t *testing.T) { test(newSite(t, v)) })
 		})
 	}
+	all.Wait()
 }
 
 func newSite(t *testing.T, v variant) *site {
