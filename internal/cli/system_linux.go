@@ -14,6 +14,8 @@ import (
 	"tirl/internal/host"
 	"tirl/internal/lab"
 	"tirl/internal/policy"
+	"tirl/internal/port"
+	"tirl/internal/session"
 	"tirl/internal/tool"
 )
 
@@ -24,10 +26,15 @@ const posixLocale = true
 func (a *app) linuxCommands() []*cobra.Command {
 	return []*cobra.Command{
 		a.applyCommand(),
+		a.confirmCommand(),
+		a.rollbackCommand(),
+		a.watchdogCommand(),
 		a.removeCommand(),
 		a.statusCommand(),
 		a.doctorCommand(),
 		a.demoCommand(),
+		a.installCommand(),
+		a.uninstallCommand(),
 	}
 }
 
@@ -40,6 +47,10 @@ func (a *app) engine() *apply.Engine {
 		Scratch: scratch,
 		Version: thisBuild().Version,
 		Boot:    bootID(),
+		Launch:  a.launch,
+		Conns: func(services ...port.Range) ([]session.Conn, error) {
+			return session.List(os.DirFS("/"), services...)
+		},
 	}
 }
 
@@ -125,6 +136,8 @@ func (a *app) explainFailure(err error) error {
 			}
 		}
 		return fail(exitUnsupported, err, hint)
+	case confirmFailure(err) != nil:
+		return confirmFailure(err)
 	case errors.Is(err, os.ErrPermission):
 		return fail(exitFailed, err, "sudo tirl "+commandLine(a.args))
 	case errors.Is(err, apply.ErrBusy):
