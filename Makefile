@@ -10,7 +10,7 @@ export PATH := $(PATH):/usr/local/go/bin:/usr/local/sbin:/usr/sbin:/sbin
 RUN = nft=nftables iptables=iptables ip=iproute2
 CLIENTS = nc.openbsd=netcat-openbsd nc.traditional=netcat-traditional hping3=hping3 \
 	knock=knockd ssh=openssh-client sshd=openssh-server ssh-keygen=openssh-client \
-	conntrack=conntrack ping=iputils-ping
+	conntrack=conntrack ping=iputils-ping ufw=ufw
 VERSION = $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 BUILD = CGO_ENABLED=0 go build -trimpath -ldflags "-X tirl/internal/cli.version=$(VERSION)"
 

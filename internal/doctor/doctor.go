@@ -13,7 +13,6 @@ import (
 	"cmp"
 	"slices"
 	"strings"
-	"time"
 
 	"tirl/internal/automaton"
 	"tirl/internal/host"
@@ -35,24 +34,25 @@ func (s Severity) rank() int { return slices.Index([]Severity{Error, Warning, No
 
 // IDs of findings. They are a part of the interface.
 const (
-	NotLoaded     = "not-loaded"      // the kernel holds no policy
-	Drifted       = "drifted"         // the rules are not what was loaded
-	PolicyChanged = "policy-changed"  // the policy is not what is loaded
-	OneFamily     = "one-family"      // rules for IPv4 or IPv6 only
-	Blocked       = "blocked"         // another firewall drops a door's service
-	KnockBlocked  = "knock-blocked"   // another firewall drops a knock before it is heard
-	SomeOnly      = "some-only"       // another firewall lets in only some
-	NoListener    = "no-listener"     // nothing is behind a door
-	Unguarded     = "unguarded"       // an administrator's service has no door
-	OpenIPv6      = "open-ipv6"       // closed for IPv4, open for IPv6
-	Published     = "published"       // a published port can be reached around a door
-	Forwarded     = "forwarded"       // firewall mode does not see what is forwarded
-	FlushOnReload = "flush-on-reload" // nftables.service removes everybody's rules
-	ConntrackOff  = "conntrack-off"   // connections are not tracked
-	ConntrackFull = "conntrack-full"  // or soon will not be
-	Untracked     = "notrack"         // rules exempt a door's packets from tracking
-	RecentLimit   = "recent-limit"    // xt_recent holds fewer sources than the policy wants
-	ClockUnsynced = "clock"           // the clock is not synchronised
+	NotLoaded      = "not-loaded"      // the kernel holds no policy
+	Drifted        = "drifted"         // the rules are not what was loaded
+	PolicyChanged  = "policy-changed"  // the policy is not what is loaded
+	OneFamily      = "one-family"      // rules for IPv4 or IPv6 only
+	Blocked        = "blocked"         // another firewall drops a door's service
+	KnockBlocked   = "knock-blocked"   // another firewall drops a knock before it is heard
+	SomeOnly       = "some-only"       // another firewall lets in only some
+	NoListener     = "no-listener"     // nothing is behind a door
+	Unguarded      = "unguarded"       // an administrator's service has no door
+	OpenIPv6       = "open-ipv6"       // closed for IPv4, open for IPv6
+	Published      = "published"       // a published port can be reached around a door
+	Forwarded      = "forwarded"       // firewall mode does not see what is forwarded
+	FlushOnReload  = "flush-on-reload" // nftables.service removes everybody's rules
+	FirewalldFlush = "firewalld-flush" // firewalld's reload flushes the rules of iptables
+	ConntrackOff   = "conntrack-off"   // connections are not tracked
+	ConntrackFull  = "conntrack-full"  // or soon will not be
+	Untracked      = "notrack"         // rules exempt a door's packets from tracking
+	RecentLimit    = "recent-limit"    // xt_recent holds fewer sources than the policy wants
+	ClockUnsynced  = "clock"           // the clock is not synchronised
 )
 
 // Finding is one thing that is wrong, or may be.
@@ -80,12 +80,11 @@ type Facts struct {
 	Tracked, TrackedMax int
 	RecentTotal         int  // xt_recent's ip_list_tot; 0 if unknown
 	FlushFile           File // /etc/nftables.conf or its like, if it flushes and is loaded at boot
+	Healed              bool // a timer of tirl's brings flushed rules back
 	ClockKnown          bool
 	ClockSynced         bool
 	IPv6                bool // an interface other than lo has an IPv6 address
 	Unread              []error
-	// Gathered is when.
-	Gathered time.Time
 }
 
 // File is a file with its text.

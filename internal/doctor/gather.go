@@ -32,6 +32,7 @@ func (h Host) Gather(ctx context.Context, firewall bool) Facts {
 	g.conntrack()
 	g.facts.RecentTotal = max(0, g.number("sys/module/xt_recent/parameters/ip_list_tot"))
 	g.facts.FlushFile = g.flushFile()
+	g.facts.Healed = g.enabled("tirl-heal.timer")
 	if h.ClockSynced != nil {
 		synced, err := h.ClockSynced()
 		g.facts.ClockKnown, g.facts.ClockSynced = err == nil, synced
@@ -246,8 +247,7 @@ var flushLine = regexp.MustCompile(`(?m)^[ \t]*flush[ \t]+ruleset\b`)
 // flushFile gives the file that nftables.service loads, if it is enabled and
 // begins by removing everything.
 func (g *gatherer) flushFile() File {
-	enabled, err := fs.Glob(g.Config, "etc/systemd/system/*.wants/nftables.service")
-	if err != nil || len(enabled) == 0 {
+	if !g.enabled("nftables.service") {
 		return File{}
 	}
 	for _, name := range []string{"etc/nftables.conf", "etc/sysconfig/nftables.conf"} {
@@ -257,4 +257,10 @@ func (g *gatherer) flushFile() File {
 		}
 	}
 	return File{}
+}
+
+// enabled says whether systemd starts a unit at boot, systemd.unit(5).
+func (g *gatherer) enabled(unit string) bool {
+	links, err := fs.Glob(g.Config, "etc/systemd/system/*.wants/"+unit)
+	return err == nil && len(links) > 0
 }

@@ -18,6 +18,10 @@ func (j *judge) loaded() {
 	if j.Changed {
 		j.add(PolicyChanged, Warning, "sudo tirl apply --dry-run", "the policy file is not what is loaded")
 	}
+	if j.Backend == "iptables" && j.Rules.has("firewalld") {
+		j.add(FirewalldFlush, Warning, `set backend = "nftables" in the policy, and: sudo tirl apply`,
+			"firewalld flushes all rules of iptables when it is reloaded (FlushAllOnReload), tirl's too, and the doors are open")
+	}
 	if own := j.Rules.own; j.Backend == "iptables" && own[0] != own[1] {
 		have, lack := "IPv4", "IPv6"
 		if own[1] {
@@ -83,6 +87,10 @@ func (j *judge) flush() {
 	if len(lines) == 0 {
 		hint = fmt.Sprintf(`sudo sed -i '/^[ \t]*flush[ \t]\+ruleset/d' %s`, j.FlushFile.Name)
 	}
-	j.add(FlushOnReload, Warning, hint, "nftables.service is enabled and ", j.FlushFile.Name,
-		" begins with \"flush ruleset\": its start, reload and stop remove tirl's rules too, and the doors are open")
+	severity, until := Warning, "and the doors are open"
+	if j.Healed {
+		severity, until = Note, "and the doors are open until tirl-heal.timer brings them back"
+	}
+	j.add(FlushOnReload, severity, hint, "nftables.service is enabled and ", j.FlushFile.Name,
+		" begins with \"flush ruleset\": a reload of it removes tirl's rules too, ", until)
 }

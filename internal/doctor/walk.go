@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"net/netip"
+	"slices"
 
 	"tirl/internal/port"
 )
@@ -134,7 +135,11 @@ type Rules struct {
 	tables []*table
 	// Families of tirl's own iptables rules: [0] IPv4, [1] IPv6.
 	own [2]bool
-	// firewall mode: tirl's own chain decides for the table that it is in.
+}
+
+// has says whether there is a table of a name.
+func (r *Rules) has(name string) bool {
+	return slices.ContainsFunc(r.tables, func(t *table) bool { return t.name == name })
 }
 
 // at gives the base chains of a hook that a packet passes, but for NAT.
