@@ -9,6 +9,7 @@ import (
 
 	"tirl/internal/atomicfile"
 	"tirl/internal/backend"
+	"tirl/internal/confirm"
 	"tirl/internal/policy"
 	"tirl/internal/tool"
 )
@@ -27,6 +28,12 @@ type Result struct {
 	// Unread are the errors of other backends whose rules could not be read, so
 	// that it is not known whether they hold an older policy.
 	Unread []error
+	// Pending is the wait that has begun, or that was ended; nil without one.
+	Pending *confirm.Pending
+	// Before is what was put back.
+	Before *Order
+	// Warnings are what went wrong beside.
+	Warnings []error
 }
 
 // Apply makes the policy the only one in the kernel. If what is loaded was made
@@ -43,6 +50,9 @@ func (e *Engine) Apply(ctx context.Context, in Input) (Result, error) {
 	}
 	defer l.unlock()
 
+	if err := e.free(); err != nil {
+		return Result{}, err
+	}
 	holding := e.survey(ctx)
 	if err := denied(holding); err != nil {
 		return Result{}, err
@@ -60,24 +70,47 @@ func (e *Engine) Apply(ctx context.Context, in Input) (Result, error) {
 		return Result{}, err
 	}
 	defer e.release(slot)
+	t, err := e.ready(ctx, in)
+	if err != nil {
+		return Result{}, err
+	}
+	// Whoever takes the lock next, be it the watchdog, is alone.
+	if err := l.lend(true); err != nil {
+		return Result{}, t.failed(err)
+	}
+	defer l.lend(false)
 
 	for _, k := range kinds {
 		if err := ctx.Err(); err != nil {
-			return Result{}, err
+			return Result{}, t.failed(err)
 		}
+		adopted := e.adopt(ctx, in)
 		// A load, and what undoes one that fails, is not interrupted half-way.
 		err := k.New(e.Run).Load(context.WithoutCancel(ctx), in.Program)
 		if err == nil {
+			adopted = errors.Join(adopted, e.adopt(ctx, in))
 			res, err := e.loaded(ctx, in, k, holding, slot)
 			res.Lacks = e.better(k.Name, lacks)
-			return res, err
+			if adopted != nil {
+				res.Warnings = append(res.Warnings, adopted)
+			}
+			return t.finish(ctx, in, res, err)
 		}
 		if errors.Is(err, fs.ErrPermission) {
-			return Result{}, err
+			return Result{}, t.failed(err)
 		}
 		lacks = append(lacks, Lack{Backend: k.Name, Err: err})
 	}
-	return Result{}, e.failed(ctx, in, lacks)
+	return Result{}, t.failed(e.failed(ctx, in, lacks))
+}
+
+// adopt takes on the connections that firewall mode would cut. Guard mode never
+// looks at more than a SYN.
+func (e *Engine) adopt(ctx context.Context, in Input) error {
+	if e.Adopt == nil || !in.Program.Firewall {
+		return nil
+	}
+	return e.Adopt(context.WithoutCancel(ctx))
 }
 
 // already says whether the kernel holds just what Apply would load.

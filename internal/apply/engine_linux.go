@@ -11,6 +11,8 @@ import (
 	"tirl/internal/automaton"
 	"tirl/internal/backend"
 	"tirl/internal/policy"
+	"tirl/internal/port"
+	"tirl/internal/session"
 	"tirl/internal/tool"
 )
 
@@ -32,6 +34,15 @@ type Engine struct {
 	Boot string
 	// Now tells the time; nil means time.Now.
 	Now func() time.Time
+	// Launch starts the watchdog of a load, which calls Watch. It needs only be set
+	// where Input.Wait is.
+	Launch func(ctx context.Context, id string) error
+	// Conns lists the connections to services of this host; nil: none are known.
+	Conns func(services ...port.Range) ([]session.Conn, error)
+	// Adopt makes conntrack know every open connection; nil: it is not called.
+	Adopt func(ctx context.Context) error
+	// Boots saves what the next boot loads; nil: nothing is saved.
+	Boots Saver
 	// Patience is how long to wait for another tirl to finish; 0 means 10 s.
 	Patience time.Duration
 }
@@ -42,6 +53,10 @@ type Input struct {
 	Source  []byte // the policy file, byte by byte
 	File    string // where it is
 	Backend string // policy.BackendAuto or a backend's name
+	// Wait is how long the load may go unconfirmed; 0: it need not be confirmed.
+	Wait time.Duration
+	// Session is how the caller came to this host; nil: by no connection.
+	Session *session.Session
 }
 
 // ErrNoScratch says that no private network namespace can be made.

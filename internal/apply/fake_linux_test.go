@@ -72,6 +72,28 @@ func (f fake) Remove(context.Context) error {
 	return nil
 }
 
+func (f fake) Snapshot(context.Context) (*backend.Snapshot, error) {
+	if err := f.kernel.fail["snapshot "+f.name]; err != nil {
+		return nil, err
+	}
+	s := &backend.Snapshot{Backend: f.name}
+	if hash, ok := f.kernel.holds[f.name]; ok {
+		s.Parts = []backend.SnapshotPart{{Name: "hash", Text: hash}}
+	}
+	return s, nil
+}
+
+func (f fake) Restore(ctx context.Context, s *backend.Snapshot, _ time.Duration) error {
+	if err := f.kernel.fail["restore "+f.name]; err != nil {
+		return err
+	}
+	if s.Empty() {
+		return f.Remove(ctx)
+	}
+	f.kernel.holds[f.name], f.kernel.touched[f.name] = s.Part("hash"), false
+	return nil
+}
+
 // bench is an engine on a fake host.
 type bench struct {
 	*Engine

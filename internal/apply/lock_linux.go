@@ -92,6 +92,19 @@ func (l *lock) attempt() (bool, error) {
 
 func (l *lock) unlock() { l.file.Close() }
 
+// lend makes programs that are started hold the lock too, until they end, so
+// that it tells of the death of this process and of all that it began.
+func (l *lock) lend(on bool) error {
+	flags := unix.FD_CLOEXEC
+	if on {
+		flags = 0
+	}
+	if _, err := unix.FcntlInt(l.file.Fd(), unix.F_SETFD, flags); err != nil {
+		return fmt.Errorf("share the lock: %w", os.NewSyscallError("fcntl", err))
+	}
+	return nil
+}
+
 // remove unlocks and leaves nothing behind.
 func (l *lock) remove() {
 	os.Remove(l.path)

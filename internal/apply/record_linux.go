@@ -123,6 +123,7 @@ func (e *Engine) forget() error {
 		return fmt.Errorf("remove the record of the last load: %w", err)
 	}
 	atomicfile.Clean(e.recordPath())
+	removeAll(e.sparePath())
 	os.Remove(e.stateDir())
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"tirl/internal/backend"
+	"tirl/internal/confirm"
 	"tirl/internal/tool"
 )
 
@@ -24,6 +25,13 @@ type Status struct {
 	Drifted bool
 	// Others are further backends that hold rules too, left by an interrupted apply.
 	Others []string
+	// Pending is the load that waits to be confirmed, and Watched says whether its
+	// watchdog lives.
+	Pending *confirm.Pending
+	Watched bool
+	// Last is the wait that has ended last since the host started, and Outcome how.
+	Last    *confirm.Pending
+	Outcome confirm.Outcome
 	// Unread are the errors of what could not be read.
 	Unread []error
 }
@@ -38,6 +46,7 @@ func (e *Engine) Status(ctx context.Context) (*Status, error) {
 	if err != nil {
 		s.Unread = append(s.Unread, err)
 	}
+	e.waits(s)
 	var failed []error
 	missing := 0
 	for _, h := range e.survey(ctx) {
@@ -70,4 +79,22 @@ func (e *Engine) Status(ctx context.Context) (*Status, error) {
 		s.Drifted = rec.Kernel != s.Loaded.Text
 	}
 	return s, nil
+}
+
+// waits fills in what waits to be confirmed, or has waited.
+func (e *Engine) waits(s *Status) {
+	p, err := e.underWay()
+	if err != nil {
+		s.Unread = append(s.Unread, err)
+	}
+	if p != nil {
+		s.Pending, s.Watched = p, e.runtime().Alive(p.ID)
+	}
+	last, outcome, err := e.runtime().Last()
+	if err != nil {
+		s.Unread = append(s.Unread, err)
+	}
+	if last != nil && last.Boot == e.Boot {
+		s.Last, s.Outcome = last, outcome
+	}
 }

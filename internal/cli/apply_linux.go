@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/rogpeppe/go-internal/diff"
 	"github.com/spf13/cobra"
@@ -16,6 +17,7 @@ import (
 type applyFlags struct {
 	policy, backend   string
 	dryRun, noConfirm bool
+	confirm           time.Duration
 }
 
 func (a *app) applyCommand() *cobra.Command {
@@ -33,9 +35,17 @@ with it what the policy needs, which is found out by loading the rules in a
 private network namespace; else iptables. Rules that are up to date stay with
 the backend that holds them.
 
-When it ends, no process of tirl is left. Rules do not outlive a reboot.`,
+You may have locked yourself out. So a watchdog stands ready before anything is
+loaded, and takes the policy back in two minutes, or whatever --confirm says,
+unless one of two things happens: you type tirl confirm in a connection that you
+have opened since; or you knock and connect again from the address that you have
+applied from. It does so even if your connection breaks and this command is
+killed. With --no-confirm the policy stays in any case.
+
+Once it is confirmed, no process of tirl is left.`,
 		Example: `  sudo tirl apply
   sudo tirl apply --dry-run
+  sudo tirl apply --confirm 5m
   sudo tirl apply -c draft.toml --backend iptables`,
 		GroupID: groupLoad,
 		Args:    noArguments,
@@ -45,10 +55,21 @@ When it ends, no process of tirl is left. Rules do not outlive a reboot.`,
 	backendFlag(cmd, &f.backend)
 	cmd.Flags().BoolVar(&f.dryRun, "dry-run", false, "print what would change, and change nothing")
 	cmd.Flags().BoolVar(&f.noConfirm, "no-confirm", false, "keep the policy without asking for a confirmation")
+	cmd.Flags().DurationVar(&f.confirm, "confirm", 2*time.Minute, "`time` until the policy is taken back unless confirmed")
+	cmd.MarkFlagsMutuallyExclusive("confirm", "no-confirm")
 	return cmd
 }
 
+// Bounds of --confirm.
+const (
+	minConfirm = time.Second
+	maxConfirm = 24 * time.Hour
+)
+
 func (a *app) apply(cmd *cobra.Command, f applyFlags) error {
+	if f.confirm < minConfirm || f.confirm > maxConfirm {
+		return usage("such as --confirm 5m", "--confirm %s is not between %s and %s", f.confirm, minConfirm, maxConfirm)
+	}
 	p, err := a.compile(f.policy, f.backend)
 	if err != nil {
 		return err
@@ -65,10 +86,17 @@ func (a *app) apply(cmd *cobra.Command, f applyFlags) error {
 	if f.dryRun {
 		return a.dryRun(cmd, in)
 	}
+	if in.Session, err = a.session(); err != nil {
+		a.warn("find out by which connection you came: %v", err)
+	}
+	if !f.noConfirm {
+		in.Wait = f.confirm
+	}
 	res, err := a.engine().Apply(cmd.Context(), in)
 	if err != nil {
 		return a.explainFailure(err)
 	}
+	a.warnings(res.Warnings)
 	if res.Already {
 		return a.print(res.Backend + ": already active\n")
 	}
@@ -78,7 +106,12 @@ func (a *app) apply(cmd *cobra.Command, f applyFlags) error {
 		return err
 	}
 	if res.Replaced != "" {
-		return a.print(res.Replaced + ": removed\n")
+		if err := a.print(res.Replaced + ": removed\n"); err != nil {
+			return err
+		}
+	}
+	if res.Pending != nil {
+		a.pendingNote(res)
 	}
 	return nil
 }

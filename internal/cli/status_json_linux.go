@@ -17,9 +17,12 @@ type statusJSON struct {
 	FileState  fileChange   `json:"policy_file_state,omitempty"` // same, changed, invalid, missing
 	Doors      *int         `json:"doors,omitempty"`
 	Rules      int          `json:"rules"`
+	Blocked    bool         `json:"blocked"`  // by tirl block
 	Drifted    bool         `json:"drifted"`  // somebody has changed the rules
 	Flushed    bool         `json:"flushed"`  // the rules are gone, not by tirl remove
 	Rebooted   bool         `json:"rebooted"` // and so is the kernel that held them
+	Pending    *waitJSON    `json:"pending,omitempty"`
+	LastWait   *endedJSON   `json:"last_wait,omitempty"`
 	Others     []string     `json:"other_backends"`
 	Errors     []string     `json:"errors"`
 	Sources    []sourceJSON `json:"sources"`
@@ -55,10 +58,11 @@ func (v *view) json() statusJSON {
 	for _, err := range v.Unread {
 		out.Errors = append(out.Errors, err.Error())
 	}
+	out.Pending, out.LastWait = v.pendingJSON(), v.lastWaitJSON()
 	if !v.Active() {
 		return out
 	}
-	out.PolicyHash, out.Rules = v.Loaded.PolicyHash, v.Loaded.Rules
+	out.PolicyHash, out.Rules, out.Blocked = v.Loaded.PolicyHash, v.Loaded.Rules, v.Loaded.Blocked
 	out.File, out.FileState = v.file, v.change
 	if v.program != nil {
 		n := len(v.program.Doors)

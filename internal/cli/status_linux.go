@@ -13,7 +13,7 @@ import (
 )
 
 func (a *app) statusCommand() *cobra.Command {
-	policyFile, asJSON := "", false
+	policyFile, asJSON, asMetrics := "", false, false
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Show what is loaded and who has knocked",
@@ -25,6 +25,7 @@ open to, with the time left.
 The exit status is 3 if nothing is loaded, and 5 if somebody has changed the rules.`,
 		Example: `  sudo tirl status
   sudo tirl status --json | jq '.grants[].source'
+  sudo tirl status --prometheus > /var/lib/prometheus/node-exporter/tirl.prom
   sudo tirl status > /dev/null || sudo tirl apply`,
 		GroupID: groupLook,
 		Args:    noArguments,
@@ -37,9 +38,14 @@ The exit status is 3 if nothing is loaded, and 5 if somebody has changed the rul
 				return a.explainFailure(err)
 			}
 			v := a.view(s, policyFile)
-			if asJSON {
+			switch {
+			case asJSON && asMetrics:
+				return usage("one of them", "--json and --prometheus do not go together")
+			case asMetrics:
+				return a.printMetrics(cmd.Context(), v)
+			case asJSON:
 				err = a.printJSON(v.json())
-			} else {
+			default:
 				err = a.printStatus(v)
 			}
 			if err != nil {
@@ -50,6 +56,7 @@ The exit status is 3 if nothing is loaded, and 5 if somebody has changed the rul
 	}
 	policyFlag(cmd, &policyFile)
 	jsonFlag(cmd, &asJSON)
+	cmd.Flags().BoolVar(&asMetrics, "prometheus", false, "print counters for node_exporter's textfile collector, and exit with 0")
 	return cmd
 }
 
@@ -129,17 +136,20 @@ func (a *app) printStatus(v *view) error {
 		if err := a.print(style.Bold("not active") + "\n"); err != nil {
 			return err
 		}
+		if err := a.printLines(v.waiting()); err != nil {
+			return err
+		}
+		a.printWait(v)
 		if v.Flushed != nil {
 			return a.print(fmt.Sprintf("last loaded: %s, policy %s, %s\n",
 				v.Flushed.Backend, short(v.Flushed.PolicyHash), moment(v.Flushed.Applied)))
 		}
 		return nil
 	}
-	for _, line := range v.head() {
-		if err := a.print(line + "\n"); err != nil {
-			return err
-		}
+	if err := a.printLines(append(v.head(), v.waiting()...)); err != nil {
+		return err
 	}
+	a.printWait(v)
 	for _, name := range v.Others {
 		a.warn("%s holds rules too, which an interrupted apply has left", name)
 		a.hint("sudo tirl apply")
@@ -172,7 +182,11 @@ func (v *view) head() []string {
 		fileInvalid: "changed since, and has errors",
 		fileMissing: "cannot be read",
 	}[v.change]
-	return append(lines, fmt.Sprintf("file:   %s, %s", displayName(v.file), state))
+	lines = append(lines, fmt.Sprintf("file:   %s, %s", displayName(v.file), state))
+	if v.Loaded.Blocked {
+		lines = append(lines, "blocked: nobody is let in but trust, until tirl unblock")
+	}
+	return lines
 }
 
 func modeName(g *automaton.Program) string {

@@ -30,7 +30,12 @@ func (a *app) linuxCommands() []*cobra.Command {
 		a.rollbackCommand(),
 		a.watchdogCommand(),
 		a.removeCommand(),
+		a.grantCommand(),
+		a.revokeCommand(),
+		a.blockCommand(),
+		a.unblockCommand(),
 		a.statusCommand(),
+		a.eventsCommand(),
 		a.doctorCommand(),
 		a.demoCommand(),
 		a.installCommand(),
@@ -48,6 +53,8 @@ func (a *app) engine() *apply.Engine {
 		Version: thisBuild().Version,
 		Boot:    bootID(),
 		Launch:  a.launch,
+		Adopt:   adoptAll,
+		Boots:   boots{a.dir},
 		Conns: func(services ...port.Range) ([]session.Conn, error) {
 			return session.List(os.DirFS("/"), services...)
 		},
