@@ -1,0 +1,40 @@
+package apply
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"tirl/internal/backend"
+)
+
+// Operate gives a function the hand of an administrator in what is loaded, while
+// nobody else changes it: first the backend that Status names, then any other
+// that an interrupted Apply has left. The error is backend.ErrNotLoaded if nothing is.
+func (e *Engine) Operate(ctx context.Context, f func([]backend.Operator, *Status) error) error {
+	l, err := e.lock(ctx)
+	if err != nil {
+		return err
+	}
+	defer l.unlock()
+	s, err := e.Status(ctx)
+	if err != nil {
+		return err
+	}
+	if !s.Active() {
+		return backend.ErrNotLoaded
+	}
+	var hands []backend.Operator
+	for _, name := range append([]string{s.Backend}, s.Others...) {
+		i := slices.IndexFunc(e.Kinds, func(k Kind) bool { return k.Name == name })
+		if i < 0 {
+			return fmt.Errorf("there is no backend %s", name)
+		}
+		op, ok := e.Kinds[i].New(e.Run).(backend.Operator)
+		if !ok {
+			return fmt.Errorf("backend %s cannot be changed by hand", name)
+		}
+		hands = append(hands, op)
+	}
+	return f(hands, s)
+}
