@@ -309,20 +309,27 @@ func (s *site) same(after, before string) {
 var (
 	changing = regexp.MustCompile(`\[\d+:\d+\]|packets \d+ bytes \d+|(?m)^#.*\n`)
 	nftTable = regexp.MustCompile(`(?ms)^table (\S+ \S+) \{\n.*?^\}\n`)
-	emptyNft = regexp.MustCompile(`^table ip6? (mangle|filter|raw|nat|security) \{\n(\tchain [A-Z]+ \{\n\t\ttype [^\n]*policy accept;\n\t\}\n\n?)*\}\n$`)
+	xtTable  = regexp.MustCompile(`^table ip6? (mangle|filter|raw|nat|security) \{\n`)
+	builtin  = regexp.MustCompile(`\tchain [A-Z]+ \{\n\t\ttype [^\n]*policy accept;\n\t\}\n`)
 	saved    = regexp.MustCompile(`(?ms)^\*.*?^COMMIT\n`)
 	emptyXt  = regexp.MustCompile(`^\*\w+\n(:[A-Z]+ ACCEPT\s*\n)*COMMIT\n$`)
 )
 
-// snapshot gives all rules but tirl's, without what only counts. Of the tables that
-// the iptables command makes when it is first used, empty ones are left out.
+// snapshot gives all rules but tirl's, without what only counts. The tables and
+// built-in chains that the iptables command makes when it first uses them are left out
+// where they are empty.
 func (s *site) snapshot() string {
 	s.Helper()
 	var b strings.Builder
 	text := changing.ReplaceAllString(s.sh("nft list ruleset 2>/dev/null"), "")
 	for _, m := range nftTable.FindAllStringSubmatch(text, -1) {
 		t := without(m[0], "TIRL")
-		if m[1] != "inet tirl" && !emptyNft.MatchString(t) {
+		if xtTable.MatchString(t) {
+			if t = strings.ReplaceAll(builtin.ReplaceAllString(t, ""), "\n\n", "\n"); strings.Count(t, "\n") == 2 {
+				continue
+			}
+		}
+		if m[1] != "inet tirl" {
 			b.WriteString(t)
 		}
 	}
