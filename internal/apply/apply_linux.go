@@ -173,7 +173,11 @@ func (e *Engine) loaded(ctx context.Context, in Input, k Kind, holding []held, s
 			}
 			continue
 		}
-		if err := h.New(e.Run).Remove(ctx); err != nil {
+		err := e.keepBlock(ctx, h.loaded.Blocked, k)
+		if err == nil {
+			err = h.New(e.Run).Remove(ctx)
+		}
+		if err != nil {
 			errs = append(errs, fmt.Errorf("take out the rules that %s holds: %w", h.Name, err))
 			continue
 		}

@@ -38,3 +38,19 @@ func (e *Engine) Operate(ctx context.Context, f func([]backend.Operator, *Status
 	}
 	return f(hands, s)
 }
+
+// keepBlock blocks all doors of a backend if an administrator has blocked those of
+// the one that it takes the place of.
+func (e *Engine) keepBlock(ctx context.Context, blocked bool, k Kind) error {
+	if !blocked {
+		return nil
+	}
+	op, ok := k.New(e.Run).(backend.Operator)
+	if !ok {
+		return fmt.Errorf("backend %s cannot be blocked", k.Name)
+	}
+	if err := op.Block(ctx); err != nil {
+		return fmt.Errorf("keep all doors blocked: %w", err)
+	}
+	return nil
+}

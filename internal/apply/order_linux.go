@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -89,7 +90,8 @@ func (e *Engine) take(ctx context.Context) (*Order, error) {
 // anything but the rules is given as a warning.
 func (e *Engine) putBack(ctx context.Context, o *Order) (warning, err error) {
 	ctx = context.WithoutCancel(ctx)
-	var errs []error
+	blocked := slices.ContainsFunc(e.survey(ctx), func(h held) bool { return h.loaded != nil && h.loaded.Blocked })
+	var errs, warnings []error
 	for _, empty := range []bool{false, true} {
 		for _, s := range o.Snapshots {
 			if s.Empty() != empty {
@@ -98,6 +100,9 @@ func (e *Engine) putBack(ctx context.Context, o *Order) (warning, err error) {
 			kinds, err := e.asked(s.Backend)
 			if err == nil {
 				err = e.restore(ctx, kinds[0], s, e.passed(o))
+			}
+			if err == nil && !empty {
+				warnings = append(warnings, e.keepBlock(ctx, blocked, kinds[0]))
 			}
 			if err != nil {
 				errs = append(errs, fmt.Errorf("put back what %s held: %w", s.Backend, err))
@@ -108,9 +113,9 @@ func (e *Engine) putBack(ctx context.Context, o *Order) (warning, err error) {
 		}
 	}
 	if err := e.putBackRecord(o.Record); err != nil {
-		return fmt.Errorf("put back the record of the older load: %w", err), nil
+		warnings = append(warnings, fmt.Errorf("put back the record of the older load: %w", err))
 	}
-	return nil, nil
+	return errors.Join(warnings...), nil
 }
 
 func (e *Engine) restore(ctx context.Context, k Kind, s *backend.Snapshot, passed time.Duration) error {

@@ -54,6 +54,7 @@ func (b *Backend) Restore(ctx context.Context, s *backend.Snapshot, _ time.Durat
 	}
 	var is rulesets
 	var texts [len(families)]string
+	loaded, blocked := false, false
 	for i, fam := range families {
 		var err error
 		is[i], err = b.kernel(ctx, fam)
@@ -63,7 +64,17 @@ func (b *Backend) Restore(ctx context.Context, s *backend.Snapshot, _ time.Durat
 		if err != nil {
 			return fmt.Errorf("restore rules: %w", err)
 		}
-		texts[i] = parse(s.Part(fam.file)).restore(is[i])
+		loaded, blocked = loaded || !is[i].empty(), blocked || is[i].blocked()
+	}
+	for i, fam := range families {
+		was := parse(s.Part(fam.file))
+		// Whoever blocked the doors, or opened them, did so after the snapshot.
+		if blocked {
+			was = was.block()
+		} else if loaded {
+			was = was.unblock()
+		}
+		texts[i] = was.restore(is[i])
 		if texts[i] == "" {
 			continue
 		}
