@@ -152,11 +152,7 @@ func (s *site) tirl(want int, args ...string) string {
 // apply loads the policy for good.
 func (s *site) apply() {
 	s.Helper()
-	args := []string{"apply"}
-	if strings.Contains(s.tirl(0, "apply", "--help"), "--no-confirm") {
-		args = append(args, "--no-confirm")
-	}
-	s.tirl(0, args...)
+	s.tirl(0, "apply", "--no-confirm")
 }
 
 // sh runs a shell command on the server; it must succeed.
