@@ -12,7 +12,8 @@ var Load []byte
 // LoadPath is where the units expect the script.
 const LoadPath = "/usr/lib/tirl/load"
 
-// Units are the systemd units, by their names under systemd/.
+// Units are the systemd units, and the drop-in for other firewalls, by their
+// names under systemd/.
 //
-//go:embed systemd/*.service systemd/*.timer
+//go:embed systemd/*.service systemd/*.timer systemd/*.conf
 var Units embed.FS

@@ -94,7 +94,10 @@ func (a *app) install(ctx context.Context, f installFlags) error {
 	if err := a.settleFailure(f); err != nil {
 		return err
 	}
-	o := install.Options{Start: h.Booted && a.startIsHarmless(ctx)}
+	if err := a.unlikeSaved(ctx, h); err != nil {
+		return err
+	}
+	var o install.Options
 	switch {
 	case f.heal, f.noHeal:
 		o.Heal = &f.heal
@@ -121,35 +124,34 @@ func (a *app) install(ctx context.Context, f installFlags) error {
 			return err
 		}
 	}
-	return a.whatBootLoads(h, o)
+	return a.whatBootLoads()
 }
 
 // whatBootLoads tells what is still to be done.
-func (a *app) whatBootLoads(h *install.Host, o install.Options) error {
+func (a *app) whatBootLoads() error {
 	saved, err := boot.Read(a.dir)
 	switch {
 	case err != nil:
 		a.warn("%v", err)
 	case saved == nil:
 		a.hint("nothing is saved for the next boot; sudo tirl apply saves what it loads")
-	case h.Booted && !o.Start:
-		a.hint("what is loaded is not what is saved for the next boot; sudo tirl status tells more")
 	}
 	return nil
 }
 
-// startIsHarmless says whether starting the service would load nothing but what
-// is in the kernel already. Rules that wait for a confirmation are not.
-func (a *app) startIsHarmless(ctx context.Context) bool {
+// unlikeSaved refuses where the service, which is started, would load something
+// else over what is in the kernel, such as a policy that waits for a confirmation.
+func (a *app) unlikeSaved(ctx context.Context, h *install.Host) error {
 	saved, err := boot.Read(a.dir)
-	if err != nil {
-		return false
-	}
-	if saved == nil {
-		return true
+	if !h.Booted || err != nil || saved == nil {
+		return nil
 	}
 	s, err := a.engine().Status(ctx)
-	return err == nil && s.Loaded != nil && s.Loaded.PolicyHash == saved.PolicyHash && len(s.Others) == 0
+	if err != nil || s.Loaded == nil || s.Loaded.PolicyHash == saved.PolicyHash {
+		return nil
+	}
+	return fail(exitFailed, errors.New("what is loaded is not what is saved for the next boot"),
+		"sudo tirl status tells more; sudo tirl apply loads and saves the policy")
 }
 
 func (a *app) uninstall(ctx context.Context) error {

@@ -1,5 +1,5 @@
 // Package install puts the boot script and the systemd units in their places and
-// enables them, and takes them out again. It loads no rules.
+// enables them, and takes them out again.
 package install
 
 import (
@@ -57,12 +57,14 @@ type Options struct {
 	// Heal says whether to enable the timer; nil leaves it as it is, and on a host
 	// that has none it stays off.
 	Heal *bool
-	// Start starts the service, where systemd runs: it then loads what is saved.
-	Start bool
 }
 
 // Install places and enables, and says what it did: nothing if all was done. The
 // error is ErrNoSystemd if nothing was enabled, and the script is in its place.
+//
+// Where systemd runs the service is started too, and loads what is saved. Left
+// inactive it would be started along with any other unit that requires
+// sysinit.target, at a time that nobody chose.
 func (h *Host) Install(ctx context.Context, o Options) ([]string, error) {
 	j := &job{Host: h}
 	if err := j.place(dist.LoadPath, dist.Load, 0o755); err != nil {
@@ -83,14 +85,17 @@ func (h *Host) Install(ctx context.Context, o Options) ([]string, error) {
 			return j.did, err
 		}
 	}
+	if err := j.placeDropIns(); err != nil {
+		return j.did, err
+	}
 	if h.Booted && len(j.did) > 0 {
 		if err := j.systemctl(ctx, "daemon-reload"); err != nil {
 			return j.did, err
 		}
 	}
 	err = j.enable(ctx, Service)
-	if err == nil && o.Start && h.Booted {
-		err = j.systemctl(ctx, "start", Service)
+	if err == nil && h.Booted {
+		err = j.start(ctx, Service)
 	}
 	if err == nil && o.Heal != nil {
 		if *o.Heal {
@@ -120,6 +125,14 @@ func (h *Host) Uninstall(ctx context.Context) ([]string, error) {
 		removed = removed || gone
 		packaged = packaged || h.packaged(u.name)
 		errs = append(errs, err)
+	}
+	dropIns, err := dropIns()
+	errs = append(errs, err)
+	for _, name := range dropIns {
+		gone, err := j.remove(name)
+		removed = removed || gone
+		errs = append(errs, err)
+		os.Remove(filepath.Dir(j.path(name))) // if it is empty
 	}
 	if !packaged {
 		_, err := j.remove(dist.LoadPath)
@@ -155,16 +168,43 @@ func unitTexts() ([]unit, error) {
 
 // wantedBy lists what starts a unit, as its [Install] says.
 func wantedBy(name string) ([]string, error) {
+	return setting(name, "WantedBy")
+}
+
+// setting gives the words that a unit has for a key.
+func setting(name, key string) ([]string, error) {
 	text, err := dist.Units.ReadFile("systemd/" + name)
 	if err != nil {
 		return nil, fmt.Errorf("read the unit %s: %w", name, err)
 	}
 	for line := range strings.Lines(string(text)) {
-		if list, ok := strings.CutPrefix(strings.TrimSpace(line), "WantedBy="); ok {
+		if list, ok := strings.CutPrefix(strings.TrimSpace(line), key+"="); ok {
 			return strings.Fields(list), nil
 		}
 	}
-	return nil, fmt.Errorf("the unit %s is wanted by nothing", name)
+	return nil, fmt.Errorf("the unit %s has no %s", name, key)
+}
+
+// dropIns are for the firewalls that flush the rules of others, which the
+// service follows when they are reloaded.
+func dropIns() ([]string, error) {
+	names, err := setting(Service, "ReloadPropagatedFrom")
+	for i, n := range names {
+		names[i] = unitDir + "/" + n + ".d/tirl.conf"
+	}
+	return names, err
+}
+
+func (j *job) placeDropIns() error {
+	text, err := dist.Units.ReadFile("systemd/firewall.conf")
+	if err != nil {
+		return fmt.Errorf("read the drop-in: %w", err)
+	}
+	names, err := dropIns()
+	for _, name := range names {
+		err = errors.Join(err, j.place(name, text, 0o644))
+	}
+	return err
 }
 
 // job collects what was done.
@@ -321,6 +361,17 @@ func (j *job) disable(ctx context.Context, name string) error {
 	if was {
 		j.note("disabled %s", name)
 	}
+	return nil
+}
+
+func (j *job) start(ctx context.Context, name string) error {
+	if err := j.systemctl(ctx, "is-active", name); err == nil {
+		return nil
+	}
+	if err := j.systemctl(ctx, "start", name); err != nil {
+		return err
+	}
+	j.note("started %s", name)
 	return nil
 }
 

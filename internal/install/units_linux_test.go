@@ -42,10 +42,13 @@ func units(t *testing.T, others map[string]string) (string, []string) {
 	dir := t.TempDir()
 	var names []string
 	paths, err := filepath.Glob(unitDir + "/*")
-	if err != nil || len(paths) != 3 {
+	if err != nil || len(paths) != 4 {
 		t.Fatalf("%v, %v", paths, err)
 	}
 	for _, path := range paths {
+		if filepath.Ext(path) == ".conf" {
+			continue
+		}
 		text, err := os.ReadFile(path)
 		if err != nil {
 			t.Fatal(err)
