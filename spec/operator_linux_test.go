@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"tirl/internal/automaton"
 	"tirl/internal/backend"
 	"tirl/internal/backend/backendtest"
@@ -300,6 +302,88 @@ func TestBlock(t *testing.T) {
 		}
 		s.wants(automaton.Dropped, "what was done while blocked", src, "tcp/22")
 		s.wants(automaton.Accept, "afterwards", src, "udp/1001", "udp/5002", "udp/1003", "tcp/22")
+	})
+}
+
+// Going back to older rules neither ends a block that was made since nor brings
+// back one that was ended.
+func TestBlockOutlivesARestore(t *testing.T) {
+	operate(t, operated, func(s stage) {
+		ctx := context.Background()
+		keeper := s.Backend.(backend.Snapshotter)
+		for _, before := range []bool{false, true} {
+			for _, meanwhile := range []bool{false, true} {
+				set := func(on bool) {
+					if on {
+						s.do(s.op.Block)
+					} else {
+						s.do(s.op.Unblock)
+					}
+				}
+				set(before)
+				snapshot, err := keeper.Snapshot(ctx)
+				if err != nil {
+					s.Fatal(err)
+				}
+				set(meanwhile)
+				if err := keeper.Restore(ctx, snapshot, 0); err != nil {
+					s.Fatal(err)
+				}
+				if got := s.loaded().Blocked; got != meanwhile {
+					s.Errorf("blocked %v, then %v, then restored: %v", before, meanwhile, got)
+				}
+				if !meanwhile {
+					s.wants(automaton.Accept, "not blocked", "10.9.0.20", "udp/1001", "udp/5002", "udp/1003", "tcp/22")
+					s.revoke(-1, "10.9.0.20")
+				} else {
+					s.wants(automaton.Dropped, "blocked", "10.9.0.20", "udp/1001", "udp/5002", "udp/1003", "tcp/22")
+				}
+			}
+		}
+	})
+}
+
+func TestCounters(t *testing.T) {
+	operate(t, operated, func(s stage) {
+		counters := func(when string, want backend.Counters) {
+			s.Helper()
+			got, err := s.op.Counters(context.Background(), s.g)
+			if err != nil {
+				s.Fatal(err)
+			}
+			if diff := cmp.Diff(&want, got); diff != "" {
+				s.Errorf("%s (-want +got):\n%s", when, diff)
+			}
+		}
+		counters("at first", backend.Counters{Doors: []uint64{0, 0}})
+		for _, src := range []string{"10.9.0.20", "2001:db8:9::20"} {
+			s.sends(src, "udp/1001", "udp/5002", "udp/1003", "tcp/22", "tcp/22")
+			s.sends(src, "udp/1001", "udp/6002", "udp/2003", "udp/5000", "udp/5000")
+			s.sends(src, "udp/1001", "udp/6002", "udp/2003", "udp/9")
+			s.sends(src, "udp/1001", "udp/6002", "udp/9", "udp/9")
+			s.sends(src, "udp/1001", "udp/6002", "udp/1001", "tcp/22")
+		}
+		// From outside, the end of a door opens nothing.
+		s.sends("198.18.7.7", "udp/1001", "udp/6002", "udp/2003", "tcp/2222")
+		want := backend.Counters{Opened: 6, Accepted: 8, Wrong: 4, Doors: []uint64{2, 4}}
+		counters("after all", want)
+		s.grant(0, "10.9.0.30", 0)
+		s.sends("10.9.0.30", "tcp/22")
+		want.Accepted++
+		counters("by hand", want)
+		changed := program(s.T, strings.Replace(operated, "udp/5002", "udp/5003", 1))
+		s.do(func(ctx context.Context) error { return s.Backend.Load(ctx, changed) })
+		if s.Backend.Name() == policy.BackendNftables {
+			want.Doors = []uint64{0, 0}
+			counters("after another policy", want)
+		}
+		flood := slices.Repeat([]automaton.Packet{{Src: netip.MustParseAddr("10.9.0.40"), To: port.Port{Proto: port.UDP, Number: 1001}, TTL: 64}}, 100)
+		if _, err := s.SendAll(context.Background(), flood); err != nil {
+			s.Fatal(err)
+		}
+		if c, err := s.op.Counters(context.Background(), changed); err != nil || c.Limited == 0 {
+			s.Errorf("a flood: %+v, %v", c, err)
+		}
 	})
 }
 

@@ -61,12 +61,14 @@ func parseText(text string) (Event, bool) {
 		return Event{}, false
 	}
 	e := Event{Kind: name}
+	known := false // the protocol; an ICMP error quotes another packet's
 	for word := range strings.FieldsSeq(text[end+2:]) {
 		key, value, _ := strings.Cut(word, "=")
 		switch {
 		case key == "SRC" && !e.Source.IsValid():
 			e.Source, _ = netip.ParseAddr(value)
-		case key == "PROTO" && e.To.Proto == 0:
+		case key == "PROTO" && !known:
+			known = true
 			e.To.Proto = map[string]port.Proto{"TCP": port.TCP, "UDP": port.UDP}[value]
 		case key == "DPT" && e.To.Number == 0 && e.To.Proto != 0:
 			if n, err := strconv.ParseUint(value, 10, 16); err == nil {
@@ -74,7 +76,7 @@ func parseText(text string) (Event, bool) {
 			}
 		}
 	}
-	return e, e.Source.IsValid()
+	return e, e.Source.IsValid() && e.Source.Zone() == ""
 }
 
 // parseRecord reads a record of /dev/kmsg, "PRIORITY,SEQUENCE,MICROSECONDS,FLAGS;TEXT"
