@@ -2,7 +2,6 @@ package host
 
 import (
 	"io/fs"
-	"net/netip"
 	"os"
 	"testing"
 	"testing/fstest"
@@ -120,41 +119,6 @@ func TestReadThisHost(t *testing.T) {
 	}
 }
 
-func TestParseEndpoint(t *testing.T) {
-	for s, want := range map[string]netip.AddrPort{
-		"0100007F:0016":                         netip.MustParseAddrPort("127.0.0.1:22"),
-		"B80D0120000000000000000001000000:FFFF": netip.MustParseAddrPort("[2001:db8::1]:65535"),
-	} {
-		addr, number, err := parseEndpoint(s)
-		if err != nil || netip.AddrPortFrom(addr, number) != want {
-			t.Errorf("%s: got %v:%d, %v, want %v", s, addr, number, err, want)
-		}
-	}
-	for _, s := range []string{"", ":", "0100007F", "0100007F:", "0100007F:10000", "01:16", "0100007F00:16", "0100007G:16"} {
-		if _, _, err := parseEndpoint(s); err == nil {
-			t.Errorf("%q: no error", s)
-		}
-	}
-}
-
-func FuzzParseSockets(f *testing.F) {
-	for name, m := range machine() {
-		if name == "proc/net/tcp" || name == "proc/net/tcp6" || name == "proc/net/udp" {
-			f.Add(string(m.Data))
-		}
-	}
-	f.Fuzz(func(t *testing.T, s string) {
-		for _, state := range []string{tcpListen, tcpClose} {
-			found, _ := parseSockets(s, port.TCP, state)
-			for _, got := range found {
-				if got.port.Number == 0 {
-					t.Errorf("%q: a socket without a port", s)
-				}
-			}
-		}
-	})
-}
-
 func FuzzParseEphemeral(f *testing.F) {
 	f.Add("32768\t60999\n")
 	f.Add("1 0")
@@ -163,10 +127,4 @@ func FuzzParseEphemeral(f *testing.F) {
 			t.Errorf("%q gives %d to %d", s, first, last)
 		}
 	})
-}
-
-func FuzzParseSocketLink(f *testing.F) {
-	f.Add("socket:[101]")
-	f.Add("pipe:[1]")
-	f.Fuzz(func(t *testing.T, s string) { parseSocketLink(s) })
 }

@@ -1,15 +1,12 @@
 package host
 
 import (
-	"errors"
 	"io/fs"
 	"net/netip"
 
 	"tirl/internal/port"
+	"tirl/internal/procnet"
 )
-
-// tcpEstablished is the state of an open connection, include/net/tcp_states.h.
-const tcpEstablished = "01"
 
 // Listening is a socket that waits for anybody.
 type Listening struct {
@@ -35,23 +32,12 @@ func Sockets(root fs.FS) ([]Listening, error) {
 
 // Connections counts the TCP connections that are open with other hosts.
 func Connections(root fs.FS) (int, error) {
+	open, err := inState(root, port.TCP, procnet.Established)
 	n := 0
-	var errs []error
-	for _, name := range []string{"tcp", "tcp6"} {
-		text, err := fs.ReadFile(root, "proc/net/"+name)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
+	for _, s := range open {
+		if !local(s.addr) {
+			n++
 		}
-		var found []socket
-		if err == nil {
-			found, err = parseSockets(string(text), port.TCP, tcpEstablished)
-		}
-		for _, s := range found {
-			if !local(s.addr) {
-				n++
-			}
-		}
-		errs = append(errs, err)
 	}
-	return n, wrap("read the open connections", errors.Join(errs...))
+	return n, wrap("read the open connections", err)
 }

@@ -22,7 +22,7 @@ func TestSockets(t *testing.T) {
 		{port.Port{Proto: port.TCP, Number: 631}, netip.MustParseAddr("127.0.0.1"), ""},
 		{port.Port{Proto: port.TCP, Number: 22}, any6, "sshd"},
 		{port.Port{Proto: port.TCP, Number: 631}, netip.MustParseAddr("::1"), ""},
-		{port.Port{Proto: port.TCP, Number: 632}, netip.MustParseAddr("::ffff:127.0.0.1"), ""},
+		{port.Port{Proto: port.TCP, Number: 632}, netip.MustParseAddr("127.0.0.1"), ""},
 		{port.Port{Proto: port.UDP, Number: 5353}, any4, "avahi-daemon"},
 		{port.Port{Proto: port.UDP, Number: 51820}, any4, ""},
 		{port.Port{Proto: port.UDP, Number: 40001}, any4, ""},

@@ -4,6 +4,8 @@ import (
 	"io/fs"
 	"strconv"
 	"strings"
+
+	"tirl/internal/procnet"
 )
 
 // readOwners gives the names of the programs that hold sockets, by inode. A
@@ -43,7 +45,7 @@ func readOwner(root fs.FS, process string, wanted map[uint64]bool, owners map[ui
 		if err != nil {
 			continue
 		}
-		inode, ok := parseSocketLink(target)
+		inode, ok := procnet.ParseLink(target)
 		if !ok || !wanted[inode] || owners[inode] != "" {
 			continue
 		}
@@ -53,15 +55,4 @@ func readOwner(root fs.FS, process string, wanted map[uint64]bool, owners map[ui
 		}
 		owners[inode] = strings.TrimSpace(string(comm))
 	}
-}
-
-// parseSocketLink reads socket:[INODE], proc_pid_fd(5).
-func parseSocketLink(target string) (uint64, bool) {
-	digits, ok := strings.CutPrefix(target, "socket:[")
-	if !ok {
-		return 0, false
-	}
-	digits, ok = strings.CutSuffix(digits, "]")
-	inode, err := strconv.ParseUint(digits, 10, 64)
-	return inode, ok && err == nil
 }
