@@ -328,3 +328,40 @@ func TestHeal(t *testing.T) {
 		})
 	}
 }
+
+// An apply takes the place of the last resort.
+func TestLoadCloseIsReplaced(t *testing.T) {
+	for _, missing := range []string{"no-such-program", "nft"} {
+		for _, file := range []string{"nothing", "close"} {
+			t.Run("without "+missing+" and "+file, func(t *testing.T) {
+				t.Parallel()
+				h := newHost(t, held(t, guard, policy.BackendNftables, ""))
+				spoilt, err := filepath.Glob(h.current + "/*.*")
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, path := range spoilt {
+					stage, _, _ := strings.Cut(filepath.Base(path), ".")
+					if stage == "rules" || stage == "fallback" || stage == file {
+						h.spoil(filepath.Base(path), "nonsense\n", false)
+					}
+				}
+				h.without(nil, missing)
+				h.load(1)
+				h.shut()
+				with := newNft
+				if missing == "nft" {
+					with = newIptables
+				}
+				if err := with(h.Server).Load(t.Context(), compile(t, guard)); err != nil {
+					t.Fatal(err)
+				}
+				h.guarded()
+				if err := with(h.Server).Remove(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				h.reaches(0, 2222, true)
+			})
+		}
+	}
+}
