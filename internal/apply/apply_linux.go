@@ -147,14 +147,14 @@ func (e *Engine) already(in Input, holding []held) (Result, bool, error) {
 	}
 	same := at.loaded.PolicyHash == in.Program.PolicyHash && at.loaded.Text == rec.Kernel &&
 		slices.EqualFunc(rules, rec.Ruleset, func(f backend.File, r File) bool { return f.Name == r.Name && f.Text == r.Text })
-	return Result{Backend: at.Name, Already: true, Rules: at.loaded.Rules}, same, nil
+	return Result{Backend: at.Name, Already: true, Rules: at.loaded.Rules, Warnings: stillBlocked(holding)}, same, nil
 }
 
 // loaded finishes a load that the kernel has accepted.
 func (e *Engine) loaded(ctx context.Context, in Input, k Kind, holding []held, slot *atomicfile.File) (Result, error) {
 	// The rules are in force: the rest is not left half done.
 	ctx = context.WithoutCancel(ctx)
-	res := Result{Backend: k.Name}
+	res := Result{Backend: k.Name, Warnings: stillBlocked(holding)}
 	b := k.New(e.Run)
 	kernel, err := readBack(ctx, b, in.Program)
 	if err != nil {

@@ -2,6 +2,7 @@ package apply
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -37,6 +38,14 @@ func (e *Engine) Operate(ctx context.Context, f func([]backend.Operator, *Status
 		hands = append(hands, op)
 	}
 	return f(hands, s)
+}
+
+// stillBlocked is what to say of a load that does not end a block.
+func stillBlocked(holding []held) []error {
+	if !slices.ContainsFunc(holding, func(h held) bool { return h.loaded != nil && h.loaded.Blocked }) {
+		return nil
+	}
+	return []error{errors.New("all doors are still blocked: sudo tirl unblock ends it")}
 }
 
 // keepBlock blocks all doors of a backend if an administrator has blocked those of
