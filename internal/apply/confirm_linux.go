@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"time"
 
 	"tirl/internal/atomicfile"
 	"tirl/internal/confirm"
@@ -100,9 +101,6 @@ func (e *Engine) Rollback(ctx context.Context) (Result, error) {
 		return Result{}, err
 	}
 	defer l.unlock()
-	if err := l.lend(true); err != nil {
-		return Result{}, err
-	}
 	p, err := e.underWay()
 	if err != nil {
 		return Result{}, err
@@ -115,9 +113,12 @@ func (e *Engine) Rollback(ctx context.Context) (Result, error) {
 		if o == nil {
 			return Result{}, ErrNothingBefore
 		}
+		if err := l.lend(true); err != nil {
+			return Result{}, err
+		}
 		return e.undo(ctx, p, o, "tirl rollback")
 	}
-	return e.swap(ctx)
+	return e.swap(ctx, l)
 }
 
 // undo takes back a load that waits.
@@ -146,8 +147,11 @@ func (e *Engine) undo(ctx context.Context, p *confirm.Pending, o *Order, why str
 	return res, nil
 }
 
+// swapTime is more than putting back takes.
+const swapTime = 2 * time.Minute
+
 // swap puts back what the last confirmed load replaced.
-func (e *Engine) swap(ctx context.Context) (Result, error) {
+func (e *Engine) swap(ctx context.Context, l *lock) (Result, error) {
 	previous, err := readOrder(e.previousPath())
 	if err != nil {
 		return Result{}, err
@@ -159,12 +163,23 @@ func (e *Engine) swap(ctx context.Context) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	warning, err := e.putBack(ctx, previous)
+	// Whoever is killed half-way leaves what was there. Nothing else is to be
+	// confirmed: these rules have been in force before.
+	t, err := e.watched(ctx, present, &confirm.Pending{Wait: swapTime})
 	if err != nil {
-		// Two backends may be half-way: what was there is put back.
-		_, again := e.putBack(ctx, present)
-		return Result{}, errors.Join(err, again)
+		return Result{}, err
 	}
+	if err := l.lend(true); err != nil {
+		return Result{}, t.failed(err)
+	}
+	warning, err := e.putBack(ctx, previous)
+	if err == nil {
+		err = e.runtime().End(t.pending, confirm.Confirmed, "tirl rollback", e.now())
+	}
+	if err != nil {
+		return Result{}, t.takeBack(ctx, err)
+	}
+	e.swept(present.ID)
 	res := Result{Before: previous}
 	for _, err := range []error{warning, e.keepAfterSwap(present), e.saveBoot(ctx, previous)} {
 		if err != nil {

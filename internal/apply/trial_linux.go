@@ -121,17 +121,22 @@ func (e *Engine) arm(ctx context.Context, in Input) (*trial, error) {
 	if err != nil {
 		return nil, fmt.Errorf("prepare to take the policy back: %w", err)
 	}
-	order.ID, order.Wait, order.Policy = rand.Text()[:8], in.Wait, string(in.Source)
-	t := &trial{e, order, &confirm.Pending{
-		ID: order.ID, Boot: e.Boot, Wait: in.Wait, Applied: e.now().UTC(), Session: in.Session,
-		Until: e.now().Add(in.Wait).UTC(), PolicyHash: in.Program.PolicyHash,
-	}}
+	order.Policy = string(in.Source)
+	p := &confirm.Pending{Wait: in.Wait, Session: in.Session, PolicyHash: in.Program.PolicyHash}
 	if in.Session != nil {
-		if t.pending.Open, err = e.beside(in.Session); err != nil {
+		if p.Open, err = e.beside(in.Session); err != nil {
 			return nil, fmt.Errorf("prepare to take the policy back: %w", err)
 		}
 	}
-	dir := e.runtime()
+	return e.watched(ctx, order, p)
+}
+
+// watched begins a wait with a watchdog that puts the order back.
+func (e *Engine) watched(ctx context.Context, order *Order, p *confirm.Pending) (*trial, error) {
+	p.ID, p.Boot, p.Applied, p.Until = rand.Text()[:8], e.Boot, e.now().UTC(), e.now().Add(p.Wait).UTC()
+	order.ID, order.Wait = p.ID, p.Wait
+	t := &trial{e, order, p}
+	dir, err := e.runtime(), error(nil)
 	dir.Clean()
 	if err = writeOrder(dir.OrderPath(order.ID), order); err == nil {
 		if err = e.spare(); err == nil {

@@ -17,6 +17,7 @@ import (
 type applyFlags struct {
 	policy, backend   string
 	dryRun, noConfirm bool
+	force             bool
 	confirm           time.Duration
 }
 
@@ -56,6 +57,7 @@ Once it is confirmed, no process of tirl is left.`,
 	cmd.Flags().BoolVar(&f.dryRun, "dry-run", false, "print what would change, and change nothing")
 	cmd.Flags().BoolVar(&f.noConfirm, "no-confirm", false, "keep the policy without asking for a confirmation")
 	cmd.Flags().DurationVar(&f.confirm, "confirm", 2*time.Minute, "`time` until the policy is taken back unless confirmed")
+	cmd.Flags().BoolVar(&f.force, "force", false, "load the policy though it would lock you out")
 	cmd.MarkFlagsMutuallyExclusive("confirm", "no-confirm")
 	return cmd
 }
@@ -83,11 +85,18 @@ func (a *app) apply(cmd *cobra.Command, f applyFlags) error {
 			return err
 		}
 	}
-	if f.dryRun {
-		return a.dryRun(cmd, in)
-	}
 	if in.Session, err = a.session(); err != nil {
 		a.warn("find out by which connection you came: %v", err)
+	}
+	if f.dryRun {
+		// What apply would refuse is a warning here.
+		if err := a.lockOut(in, true); err != nil {
+			return err
+		}
+		return a.dryRun(cmd, in)
+	}
+	if err := a.lockOut(in, f.force); err != nil {
+		return err
 	}
 	if !f.noConfirm {
 		in.Wait = f.confirm

@@ -121,12 +121,12 @@ func (d Dir) write(path string, p *Pending) error {
 // End ends the wait. Only the rename counts; that how and when are written down
 // is a kindness that a full disk may prevent.
 func (d Dir) End(p *Pending, o Outcome, how string, now time.Time) error {
+	done := *p
+	done.How, done.Ended, done.Failed = how, now.Truncate(time.Second), ""
+	_ = d.Write(&done)
 	if err := os.Rename(d.pending(), d.ended(o, p.ID)); err != nil {
 		return fmt.Errorf("end the wait for a confirmation: %w", err)
 	}
-	done := *p
-	done.How, done.Ended, done.Failed = how, now.Truncate(time.Second), ""
-	_ = d.write(d.ended(o, p.ID), &done)
 	d.tidy(p.ID)
 	return nil
 }
