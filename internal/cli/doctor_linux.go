@@ -210,4 +210,3 @@ func (a *app) listen(ctx context.Context, g *automaton.Program, name string, lim
 	a.hint("something on the way drops it: let it through in the cloud's, the provider's or the router's firewall, or choose another port")
 	return quiet(exitFindings)
 }
-
