@@ -57,7 +57,7 @@ func (e *Engine) Apply(ctx context.Context, in Input) (Result, error) {
 	if err := denied(holding); err != nil {
 		return Result{}, err
 	}
-	if res, ok, err := e.already(in, holding); err != nil || ok {
+	if res, ok, err := e.already(ctx, in, holding); err != nil || ok {
 		return res, err
 	}
 	kinds, lacks, err := e.choose(ctx, in)
@@ -114,7 +114,7 @@ func (e *Engine) adopt(ctx context.Context, in Input) error {
 }
 
 // already says whether the kernel holds just what Apply would load.
-func (e *Engine) already(in Input, holding []held) (Result, bool, error) {
+func (e *Engine) already(ctx context.Context, in Input, holding []held) (Result, bool, error) {
 	kinds, err := e.asked(in.Backend)
 	if err != nil {
 		return Result{}, false, err
@@ -145,8 +145,9 @@ func (e *Engine) already(in Input, holding []held) (Result, bool, error) {
 	if err != nil {
 		return Result{}, false, fmt.Errorf("render for %s: %w", at.Name, err)
 	}
-	same := at.loaded.PolicyHash == in.Program.PolicyHash && at.loaded.Text == rec.Kernel &&
-		slices.EqualFunc(rules, rec.Ruleset, func(f backend.File, r File) bool { return f.Name == r.Name && f.Text == r.Text })
+	same := at.loaded.PolicyHash == in.Program.PolicyHash &&
+		slices.EqualFunc(rules, rec.Ruleset, func(f backend.File, r File) bool { return f.Name == r.Name && f.Text == r.Text }) &&
+		!e.drifted(ctx, rec, at.loaded)
 	return Result{Backend: at.Name, Already: true, Rules: at.loaded.Rules, Warnings: stillBlocked(holding)}, same, nil
 }
 

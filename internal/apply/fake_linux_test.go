@@ -21,6 +21,7 @@ type kernel struct {
 	tool.Runner                   // never used
 	holds       map[string]string // policy hash, by backend
 	touched     map[string]bool   // somebody has changed the rules
+	words       string            // in which the rules are listed
 	loads       []string          // backends, in the order of their loads
 	fail        map[string]error  // by operation and backend, such as "load nftables"
 }
@@ -61,7 +62,7 @@ func (f fake) Loaded(context.Context) (*backend.Loaded, error) {
 	if !ok {
 		return nil, nil
 	}
-	return &backend.Loaded{PolicyHash: hash, Rules: 7, Text: fmt.Sprint(hash, f.kernel.touched[f.name])}, nil
+	return &backend.Loaded{PolicyHash: hash, Rules: 7, Text: fmt.Sprint(f.kernel.words, hash, f.kernel.touched[f.name])}, nil
 }
 
 func (f fake) Remove(context.Context) error {

@@ -76,7 +76,7 @@ func (e *Engine) Status(ctx context.Context) (*Status, error) {
 		s.Rebooted = rec.Boot != e.Boot
 	case rec.Backend == s.Backend && rec.PolicyHash == s.Loaded.PolicyHash:
 		s.Record = rec
-		s.Drifted = rec.Kernel != s.Loaded.Text
+		s.Drifted = e.drifted(ctx, rec, s.Loaded)
 	}
 	return s, nil
 }

@@ -41,6 +41,19 @@ func TestStatus(t *testing.T) {
 		}, func(s *Status) bool { return s.Backend == "iptables" && s.Record == nil }},
 		{"changed", func(t *testing.T, b *bench) { b.apply(t, input(t, 1000)); b.host.touched["nftables"] = true },
 			func(s *Status) bool { return s.Active() && s.Drifted }},
+		{"listed in other words", func(t *testing.T, b *bench) {
+			b.apply(t, input(t, 1000))
+			b.host.words, b.private.words = "nft 9: ", "nft 9: "
+		}, func(s *Status) bool { return s.Active() && !s.Drifted }},
+		{"listed in other words, and changed", func(t *testing.T, b *bench) {
+			b.apply(t, input(t, 1000))
+			b.host.words, b.private.words = "nft 9: ", "nft 9: "
+			b.host.touched["nftables"] = true
+		}, func(s *Status) bool { return s.Active() && s.Drifted }},
+		{"listed in other words, with no namespace to look", func(t *testing.T, b *bench) {
+			b.apply(t, input(t, 1000))
+			b.host.words, b.private.fail["make"] = "nft 9: ", errScratch
+		}, func(s *Status) bool { return s.Active() && s.Drifted }},
 		{"both", func(t *testing.T, b *bench) {
 			b.apply(t, input(t, 1000).with("iptables"))
 			b.host.holds["nftables"] = "?"
