@@ -35,7 +35,7 @@ func (e *Engine) Plan(ctx context.Context, in Input) (*Plan, error) {
 	if err := denied(holding); err != nil {
 		return nil, err
 	}
-	res, already, err := e.already(in, holding)
+	res, already, err := e.already(ctx, in, holding)
 	if err != nil {
 		return nil, err
 	}
