@@ -449,7 +449,7 @@ func TestKilledAtEachStep(t *testing.T) {
 			}
 			for at := 1; at <= n; at++ {
 				modes := []string{"before", "after", "instead"}
-				if first.variant.multi != "" { // each takes its time
+				if first.variant.multi != "" || what == "rollback" { // each takes its time
 					modes = modes[at%3 : at%3+1]
 				}
 				for _, mode := range modes {
