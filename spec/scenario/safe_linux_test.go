@@ -346,6 +346,24 @@ func links(t *testing.T, multi string) string {
 	return dir
 }
 
+// TestLockOut: what would lock the caller out is loaded by force only.
+func TestLockOut(t *testing.T) {
+	eachSafe(t, func(t *testing.T, s *safe) {
+		s.sshd()
+		s.write("locked.toml", newPolicy+"from = [\"203.0.113.0/24\"]\n")
+		line := []string{"apply", "--confirm", "60s", "-c", "locked.toml", "--backend", s.variant.backend}
+		if out, err := s.over(line...); err == nil || !strings.Contains(out, "apply --force") {
+			t.Errorf("it is not refused: %v\n%s", err, out)
+		}
+		s.isOld(time.Second)
+		if out, err := s.over(append(line, "--force")...); err != nil {
+			t.Errorf("by force: %v\n%s", err, out)
+		}
+		s.command("rollback")
+		s.isOld(time.Second)
+	})
+}
+
 // TestFullDisk fills the disk that holds all of tirl's files: before the load,
 // while it waits to be taken back, and before it is confirmed.
 func TestFullDisk(t *testing.T) {
