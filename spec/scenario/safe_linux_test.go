@@ -65,6 +65,8 @@ func newSafe(t *testing.T, binary string, v struct{ name, backend, multi string 
 	}
 	s.plain = s.path
 	s.world = &world{Pair: labtest.Pair(t, lab.PairOptions{}), t: t, tirl: binary, dir: t.TempDir()}
+	// One that has not yet seen that its wait is over would miss its files.
+	t.Cleanup(func() { s.kill(unix.SIGKILL, func(line string) bool { return strings.Contains(line, " watchdog ") }) })
 	s.write("old.toml", oldPolicy)
 	s.write("new.toml", newPolicy)
 	s.command("apply", "--no-confirm", "-c", "old.toml", "--backend", v.backend)
