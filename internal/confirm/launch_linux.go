@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"strings"
 	"syscall"
 
 	"tirl/internal/tool"
@@ -41,13 +42,19 @@ func underSystemd() bool {
 
 // transient runs args as a service, systemd-run(1).
 func transient(ctx context.Context, unit string, args []string) error {
+	// A dollar begins a variable for systemd, but in the path of the program:
+	// systemd.service(5), "Command lines".
+	command := []string{args[0]}
+	for _, arg := range args[1:] {
+		command = append(command, strings.ReplaceAll(arg, "$", "$$"))
+	}
 	_, err := tool.Host{}.Run(ctx, "", "systemd-run", append([]string{
 		"--quiet", "--collect", "--unit=" + unit,
 		"--description=takes a tirl policy back unless it is confirmed",
 		// SIGTERM is for the watchdog alone: what it has started must finish.
 		"--property=KillMode=mixed",
 		"--setenv=PATH=" + os.Getenv("PATH"), "--",
-	}, args...)...)
+	}, command...)...)
 	return err
 }
 

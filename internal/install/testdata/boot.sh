@@ -2,11 +2,18 @@
 # and waits for the signal to boot it: the file /run/go.
 set -e
 mount --make-rprivate /
+# No file system mounts over itself: mount(2), EBUSY.
+over() {
+	at=$1
+	shift
+	umount -R "$at" 2>/dev/null || true
+	mount "$@" "$at"
+}
 if [ -e /sys/fs/cgroup/cgroup.procs ]; then
-	mount -t cgroup2 cgroup2 /sys/fs/cgroup
+	over /sys/fs/cgroup -t cgroup2 cgroup2
 else
-	mount -t cgroup -o none,name=systemd cgroup /sys/fs/cgroup/systemd
-	[ ! -d /sys/fs/cgroup/unified ] || mount -t cgroup2 cgroup2 /sys/fs/cgroup/unified
+	over /sys/fs/cgroup/systemd -t cgroup -o none,name=systemd cgroup
+	[ ! -d /sys/fs/cgroup/unified ] || over /sys/fs/cgroup/unified -t cgroup2 cgroup2
 fi
 mount -t tmpfs none /mnt
 for dir in etc usr var; do
