@@ -31,6 +31,7 @@ Open connections live on. The policy file stays.`,
 			if len(removed) == 0 {
 				return a.print("nothing was loaded\n")
 			}
+			a.warn("the doors are open: what they hid can be reached by everybody, unless another firewall is in the way")
 			return nil
 		}),
 	}
