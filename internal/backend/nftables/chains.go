@@ -68,6 +68,18 @@ func (w *writer) input(g *automaton.Program) {
 	// load guard mode over it by hand, an empty chain must not lock everybody out.
 	w.line("\t\ttype filter hook input priority filter; policy accept;")
 	w.exempt(g)
+	w.needs(g)
+	w.rule("a hidden service", portPart+" @service goto door")
+	w.rule("part of an accepted flow", "ct state related accept")
+	w.rule("no part of any flow", "ct state invalid drop")
+	w.rule("not to this host alone", "fib daddr type != local drop")
+	w.rule("hear everything else", "jump listen")
+	w.refuse(g)
+	w.rule("what nothing accepts is dropped", "drop")
+}
+
+// needs accepts what a host in firewall mode needs besides its services.
+func (w *writer) needs(g *automaton.Program) {
 	if g.ICMP {
 		w.rule("ICMP", "meta nfproto ipv4 meta l4proto icmp accept")
 		w.rule("ICMPv6", "meta nfproto ipv6 meta l4proto ipv6-icmp accept")
@@ -81,13 +93,6 @@ func (w *writer) input(g *automaton.Program) {
 	if len(g.Protos) > 0 {
 		w.rule("public protocols", "meta l4proto { %s } accept", numbers(g.Protos))
 	}
-	w.rule("a hidden service", portPart+" @service goto door")
-	w.rule("part of an accepted flow", "ct state related accept")
-	w.rule("no part of any flow", "ct state invalid drop")
-	w.rule("not to this host alone", "fib daddr type != local drop")
-	w.rule("hear everything else", "jump listen")
-	w.refuse(g)
-	w.rule("what nothing accepts is dropped", "drop")
 }
 
 // exempt accepts what is never judged.

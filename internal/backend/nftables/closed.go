@@ -66,19 +66,7 @@ func (w *writer) closed(g *automaton.Program, minimal bool) {
 // closedHost drops what the doors' services are not a part of, but for what a
 // host needs.
 func (w *writer) closedHost(g *automaton.Program) {
-	if g.ICMP {
-		w.rule("ICMP", "meta nfproto ipv4 meta l4proto icmp accept")
-		w.rule("ICMPv6", "meta nfproto ipv6 meta l4proto ipv6-icmp accept")
-	} else {
-		w.rule("neighbour discovery", "meta nfproto ipv6 icmpv6 type { %s } accept", numbers(automaton.AlwaysICMPv6()))
-	}
-	if g.DHCP {
-		w.rule("DHCP client", "meta nfproto ipv4 udp sport 67 udp dport 68 accept")
-		w.rule("DHCPv6 client", "ip6 saddr fe80::/10 udp dport 546 accept")
-	}
-	if len(g.Protos) > 0 {
-		w.rule("public protocols", "meta l4proto { %s } accept", numbers(g.Protos))
-	}
+	w.needs(g)
 	w.rule("part of an accepted flow", "ct state related accept")
 	w.rule("what nothing accepts is dropped", "drop")
 }
