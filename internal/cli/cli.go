@@ -100,6 +100,7 @@ half-way and was taken back, 7 this host cannot do it.`,
 // commands are those of every system, and those that need Linux.
 func (a *app) commands() []*cobra.Command {
 	list := []*cobra.Command{
+		a.genCommand(),
 		a.checkCommand(),
 		a.fmtCommand(),
 		a.renderCommand(),

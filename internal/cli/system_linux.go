@@ -114,12 +114,18 @@ func commandLine(args []string) string {
 	return strings.Join(words, " ")
 }
 
-// audit judges a policy on this host.
-func (a *app) audit(d *document) policy.Diagnostics {
+// facts are what a policy's audit wants to know of this host.
+func (a *app) facts() policy.Host {
 	facts, err := host.Read(os.DirFS("/"))
 	if err != nil {
 		a.warn("some of this host's facts are left out: %v", err)
 	}
+	return facts
+}
+
+// audit judges a policy on this host.
+func (a *app) audit(d *document) policy.Diagnostics {
+	facts := a.facts()
 	if d.file != stdinName {
 		if info, err := os.Stat(d.file); err == nil {
 			facts.FileMode = info.Mode()

@@ -16,3 +16,6 @@ func (a *app) linuxCommands() []*cobra.Command { return nil }
 
 // audit says nothing: a policy is never for a host of this kind.
 func (a *app) audit(*document) policy.Diagnostics { return nil }
+
+// facts are none, for the same reason.
+func (a *app) facts() policy.Host { return policy.Host{} }
