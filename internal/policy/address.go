@@ -34,7 +34,7 @@ func (d *decoder) trust(_ string, e *entry) {
 }
 
 // prefixes reads whom a door opens to.
-func (d *decoder) prefixes(_ string, e *entry) (all []netip.Prefix, at []int) {
+func (d *reader) prefixes(_ string, e *entry) (all []netip.Prefix, at []int) {
 	seen := map[netip.Prefix]bool{}
 	ok := d.words(e, `["203.0.113.0/24"]`, func(v value) {
 		prefix, ok := d.prefix(v)
@@ -51,7 +51,7 @@ func (d *decoder) prefixes(_ string, e *entry) (all []netip.Prefix, at []int) {
 }
 
 // again warns of what stands in an array a second time.
-func (d *decoder) again(v value, known bool) bool {
+func (d *reader) again(v value, known bool) bool {
 	if known {
 		d.r.warnf(v.at, "leave one of them out", "%s stands here twice", quote(v.text))
 	}
@@ -60,7 +60,7 @@ func (d *decoder) again(v value, known bool) bool {
 
 // prefix reads an address or a network. It wants it as it will be compared: no
 // zone, no host bits, no IPv4 address in IPv6 clothes.
-func (d *decoder) prefix(v value) (netip.Prefix, bool) {
+func (d *reader) prefix(v value) (netip.Prefix, bool) {
 	none := netip.Prefix{}
 	const longest = 64 // an IPv6 prefix with an embedded IPv4 address has 49
 	text := v.text

@@ -102,7 +102,7 @@ func (d *decoder) checkPorts() {
 	}
 }
 
-func (d *decoder) line(offset int) int { return d.r.src.position(offset).Line }
+func (d *reader) line(offset int) int { return d.r.src.position(offset).Line }
 
 // checkDoor looks at one door's sequence and sources.
 func (d *decoder) checkDoor(door *Door, at *doorSource) {

@@ -60,7 +60,8 @@ func Parse(file string, text []byte) (*Policy, Diagnostics) {
 		return nil, tooLarge(file, len(text))
 	}
 	src := newSource(file, slices.Clone(text))
-	d := &decoder{r: newReporter(src), policy: defaults(src)}
+	p := defaults(src)
+	d := &decoder{reader: reader{newReporter(src), p.places, keyHint}, policy: p}
 	root := readDocument(d.r)
 	d.shape = shape{cut: d.r.hasErrors(), firewall: -1, noTimeout: -1}
 	d.decodeRoot(root)
@@ -77,9 +78,17 @@ func tooLarge(file string, size int) Diagnostics {
 		Text: fmt.Sprintf("the file has %d bytes, more than %d", size, MaxSize)}}
 }
 
+// reader reads the tables and values that more than one kind of file has.
+type reader struct {
+	r      *reporter
+	places *places
+	// hint says what an unknown key in the table of a path was meant to be.
+	hint func(path, key string, known []string) string
+}
+
 // decoder turns the tables of a policy file into a Policy.
 type decoder struct {
-	r      *reporter
+	reader
 	policy *Policy
 	doors  []doorSource // beside policy.Doors
 	shape  shape
@@ -117,7 +126,7 @@ type field struct {
 }
 
 // fields decodes a table whose keys are known.
-func (d *decoder) fields(path string, t *table, known []field) {
+func (d *reader) fields(path string, t *table, known []field) {
 	for _, e := range t.entries {
 		i := slices.IndexFunc(known, func(f field) bool { return f.name == e.name })
 		if i < 0 {
@@ -125,7 +134,7 @@ func (d *decoder) fields(path string, t *table, known []field) {
 			continue
 		}
 		full := join(path, e.name)
-		d.policy.places.add(full, e)
+		d.places.add(full, e)
 		known[i].decode(full, e)
 	}
 }
@@ -137,7 +146,7 @@ func join(path, key string) string {
 	return path + "." + key
 }
 
-func (d *decoder) unknown(path string, e *entry, known []field) {
+func (d *reader) unknown(path string, e *entry, known []field) {
 	if d.r.isFull(Error) {
 		return
 	}
@@ -149,17 +158,17 @@ func (d *decoder) unknown(path string, e *entry, known []field) {
 	if path != "" {
 		where = " in [" + path + "]"
 	}
-	d.r.errorf(e.key, keyHint(path, e.name, names), "unknown key %s%s", quote(e.name), where)
+	d.r.errorf(e.key, d.hint(path, e.name, names), "unknown key %s%s", quote(e.name), where)
 }
 
 // subtable checks that an entry is a table, and decodes it.
-func (d *decoder) subtable(path string, e *entry, known []field) {
+func (d *reader) subtable(path string, e *entry, known []field) {
 	if t := d.wantTable(e, "["+path+"]"); t != nil {
 		d.fields(path, t, known)
 	}
 }
 
-func (d *decoder) wantTable(e *entry, form string) *table {
+func (d *reader) wantTable(e *entry, form string) *table {
 	switch {
 	case e.table == nil:
 		d.r.errorf(e.value.at, "write "+form+" on a line of its own, and its keys below it", "%s is a table, not %s", e.name, kindName(e.value.kind))
@@ -179,7 +188,7 @@ func (d *decoder) decodeRoot(root *table) {
 		{"backend", d.backend},
 		{"public", d.public},
 		{"trust", d.trust},
-		{"refuse", enum(d, &p.Refuse, Drop, Reset)},
+		{"refuse", enum(&d.reader, &p.Refuse, Drop, Reset)},
 		{"firewall", func(path string, e *entry) {
 			d.shape.firewall = e.key
 			d.subtable(path, e, []field{
@@ -190,7 +199,7 @@ func (d *decoder) decodeRoot(root *table) {
 		{"knocking", func(path string, e *entry) {
 			d.subtable(path, e, []field{
 				{"step_timeout", d.stepTimeout},
-				{"duplicates", enum(d, &p.Knocking.Duplicates, IgnoreDuplicates, ResetDuplicates)},
+				{"duplicates", enum(&d.reader, &p.Knocking.Duplicates, IgnoreDuplicates, ResetDuplicates)},
 				{"match_ttl", d.boolean(&p.Knocking.MatchTTL)},
 				{"ipv6_prefix", d.ipv6Prefix},
 				{"per_source", d.perSource},
@@ -199,12 +208,12 @@ func (d *decoder) decodeRoot(root *table) {
 		}},
 		{"log", func(path string, e *entry) {
 			d.subtable(path, e, []field{
-				{"events", enum(d, &p.Log.Events, KernelEvents, NflogEvents, NoEvents)},
+				{"events", enum(&d.reader, &p.Log.Events, KernelEvents, NflogEvents, NoEvents)},
 			})
 		}},
 		{"boot", func(path string, e *entry) {
 			d.subtable(path, e, []field{
-				{"on_failure", enum(d, &p.Boot.OnFailure, CloseOnFailure, OpenOnFailure)},
+				{"on_failure", enum(&d.reader, &p.Boot.OnFailure, CloseOnFailure, OpenOnFailure)},
 			})
 		}},
 		{"door", d.decodeDoors},
@@ -225,7 +234,7 @@ func (d *decoder) decodeDoors(path string, e *entry) {
 		if table == nil {
 			continue
 		}
-		d.policy.places.add(full, e)
+		d.places.add(full, e)
 		d.decodeDoor(full, e, table)
 	}
 }

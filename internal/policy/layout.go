@@ -129,13 +129,17 @@ func (f *formatter) place(before, after string, p piece, indent int) {
 func keyText(it unstable.Iterator) string {
 	var parts []string
 	for it.Next() {
-		name := string(it.Node().Data)
-		if name == "" || strings.ContainsFunc(name, func(r rune) bool { return r >= utf8.RuneSelf || !isBare(byte(r)) }) {
-			name = quoteTOML(name)
-		}
-		parts = append(parts, name)
+		parts = append(parts, bareKey(string(it.Node().Data)))
 	}
 	return strings.Join(parts, ".")
+}
+
+// bareKey writes one step of a key, in quotes where it needs them.
+func bareKey(name string) string {
+	if name == "" || strings.ContainsFunc(name, func(r rune) bool { return r >= utf8.RuneSelf || !isBare(byte(r)) }) {
+		return quoteTOML(name)
+	}
+	return name
 }
 
 // quoteTOML writes a basic string (TOML 1.0, "String").

@@ -14,7 +14,7 @@ import (
 
 // words reads an array of strings and hands each to read. It says no to an
 // array in which something is not a string.
-func (d *decoder) words(e *entry, example string, read func(v value)) bool {
+func (d *reader) words(e *entry, example string, read func(v value)) bool {
 	hint := ""
 	if e.value.kind == unstable.String {
 		hint = fmt.Sprintf("put it in brackets: [%s]", quote(e.value.text))
@@ -45,7 +45,7 @@ func (d *decoder) words(e *entry, example string, read func(v value)) bool {
 const maxPortText = 64
 
 // services reads ranges of tcp and udp ports.
-func (d *decoder) services(_ string, e *entry) []served {
+func (d *reader) services(_ string, e *entry) []served {
 	var all []served
 	ok := d.words(e, `["tcp/22"]`, func(v value) {
 		if r, ok := d.service(v); ok {
@@ -60,7 +60,7 @@ func (d *decoder) services(_ string, e *entry) []served {
 }
 
 // service reads one range of ports.
-func (d *decoder) service(v value) (port.Range, bool) {
+func (d *reader) service(v value) (port.Range, bool) {
 	if len(v.text) > maxPortText {
 		d.r.errorf(v.at, "", "%s is not of the form tcp/PORT or udp/PORT", quote(v.text))
 		return port.Range{}, false
@@ -75,7 +75,7 @@ func (d *decoder) service(v value) (port.Range, bool) {
 
 // overlaps reports each range of an array that shares a port with another one,
 // except the first of them in the order of ports.
-func (d *decoder) overlaps(all []served, report func(offset int, hint, format string, args ...any)) {
+func (d *reader) overlaps(all []served, report func(offset int, hint, format string, args ...any)) {
 	sorted := slices.Clone(all)
 	slices.SortFunc(sorted, func(a, b served) int {
 		return cmp.Or(a.ports.Compare(b.ports), cmp.Compare(a.at, b.at))
@@ -97,7 +97,7 @@ func (d *decoder) overlaps(all []served, report func(offset int, hint, format st
 }
 
 // knocks reads a door's sequence. Broken says that some of it is missing.
-func (d *decoder) knocks(_ string, e *entry) (all []port.Port, at []int, broken bool) {
+func (d *reader) knocks(_ string, e *entry) (all []port.Port, at []int, broken bool) {
 	ok := d.words(e, `["udp/40213", "udp/7719", "udp/28816"]`, func(v value) {
 		if p, ok := d.knock(v); ok {
 			all, at = append(all, p), append(at, v.at)
@@ -119,7 +119,7 @@ func (d *decoder) knocks(_ string, e *entry) (all []port.Port, at []int, broken 
 	return all, at, broken
 }
 
-func (d *decoder) knock(v value) (port.Port, bool) {
+func (d *reader) knock(v value) (port.Port, bool) {
 	if len(v.text) > maxPortText {
 		d.r.errorf(v.at, "", "%s is not of the form tcp/PORT or udp/PORT", quote(v.text))
 		return port.Port{}, false

@@ -10,13 +10,13 @@ import (
 )
 
 // wrongType reports a value that is not of the kind that its key takes.
-func (d *decoder) wrongType(v value, key, want, hint string) {
+func (d *reader) wrongType(v value, key, want, hint string) {
 	d.r.errorf(v.at, hint, "%s must be %s, not %s", key, want, kindName(v.kind))
 }
 
 // scalar refuses a table or a value of another kind. Where e is a table made by
 // a header or a dotted key there is no value to point at.
-func (d *decoder) scalar(e *entry, kind unstable.Kind, want, hint string) bool {
+func (d *reader) scalar(e *entry, kind unstable.Kind, want, hint string) bool {
 	if e.table != nil && e.table.origin != inline {
 		d.wrongType(value{kind: unstable.Table, at: e.key}, e.name, want, "")
 		return false
@@ -28,7 +28,7 @@ func (d *decoder) scalar(e *entry, kind unstable.Kind, want, hint string) bool {
 	return true
 }
 
-func (d *decoder) boolean(to *bool) func(string, *entry) {
+func (d *reader) boolean(to *bool) func(string, *entry) {
 	return func(_ string, e *entry) {
 		hint := ""
 		if s := strings.ToLower(e.value.text); s == "true" || s == "false" {
@@ -41,7 +41,7 @@ func (d *decoder) boolean(to *bool) func(string, *entry) {
 }
 
 // number reads an integer. Where it says no it has reported why.
-func (d *decoder) number(e *entry, low, high int) (int, bool) {
+func (d *reader) number(e *entry, low, high int) (int, bool) {
 	want := fmt.Sprintf("a whole number from %d to %d", low, high)
 	hint := ""
 	if _, err := strconv.Atoi(e.value.text); err == nil && e.value.kind == unstable.String && len(e.value.text) < 20 {
@@ -66,7 +66,7 @@ func shorten(s string) string {
 	return s
 }
 
-func (d *decoder) integer(to *int, low, high int) func(string, *entry) {
+func (d *reader) integer(to *int, low, high int) func(string, *entry) {
 	return func(_ string, e *entry) {
 		if n, ok := d.number(e, low, high); ok {
 			*to = n
@@ -98,7 +98,7 @@ func (d *decoder) ipv6Prefix(_ string, e *entry) {
 }
 
 // enum decodes a string that must be one of a few.
-func enum[T ~string](d *decoder, to *T, allowed ...T) func(string, *entry) {
+func enum[T ~string](d *reader, to *T, allowed ...T) func(string, *entry) {
 	return func(_ string, e *entry) {
 		names := make([]string, len(allowed))
 		for i, a := range allowed {
@@ -111,7 +111,7 @@ func enum[T ~string](d *decoder, to *T, allowed ...T) func(string, *entry) {
 }
 
 // choice reads a string that must be one of a few names.
-func (d *decoder) choice(e *entry, names []string) (string, bool) {
+func (d *reader) choice(e *entry, names []string) (string, bool) {
 	list := alternatives(names)
 	if !d.scalar(e, unstable.String, list, "") {
 		return "", false
@@ -170,7 +170,7 @@ func (d *decoder) stepTimeout(_ string, e *entry) {
 	}
 }
 
-func (d *decoder) openFor(e *entry, door *Door) {
+func (d *reader) openFor(e *entry, door *Door) {
 	if t, ok := d.duration(e, "once", MaxOpenFor); ok {
 		door.OpenFor = t
 	} else if e.value.kind == unstable.String && e.value.text == "once" {
@@ -179,10 +179,13 @@ func (d *decoder) openFor(e *entry, door *Door) {
 }
 
 // duration reads a time such as "10s" or "1m30s", in the notation of Go, in
-// whole milliseconds. Of the one word that the key also takes it says no without
-// a report.
-func (d *decoder) duration(e *entry, word string, most time.Duration) (time.Duration, bool) {
-	want := fmt.Sprintf("a time such as \"10s\" or \"1m30s\", or %q", word)
+// whole milliseconds. Of the one word that the key also takes, if there is one,
+// it says no without a report.
+func (d *reader) duration(e *entry, word string, most time.Duration) (time.Duration, bool) {
+	want := `a time such as "10s" or "1m30s"`
+	if word != "" {
+		want += fmt.Sprintf(", or %q", word)
+	}
 	hint := ""
 	if e.value.kind == unstable.Integer {
 		hint = fmt.Sprintf("give it a unit: \"%ss\"", shorten(e.value.text))
@@ -191,7 +194,7 @@ func (d *decoder) duration(e *entry, word string, most time.Duration) (time.Dura
 		return 0, false
 	}
 	s := e.value.text
-	if s == word {
+	if word != "" && s == word {
 		return 0, false
 	}
 	t, err := time.ParseDuration(s)
