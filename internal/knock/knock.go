@@ -22,6 +22,10 @@ import (
 // that are sent in one burst can be reordered on their way.
 const DefaultDelay = 100 * time.Millisecond
 
+// Slowest is how many times the usual delay is, at most, waited between two
+// knocks by somebody who tries again.
+const Slowest = 5
+
 // Options of Resolve and Send. The zero value is the default of each.
 type Options struct {
 	// Delay is the least time between the sending of a knock and of the next

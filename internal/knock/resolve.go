@@ -28,7 +28,8 @@ func (f Family) network() string {
 	return [...]string{"ip", "ip4", "ip6"}[f]
 }
 
-func (f Family) has(a netip.Addr) bool {
+// Has says whether an address is of the family.
+func (f Family) Has(a netip.Addr) bool {
 	return f == AnyFamily || a.Is4() == (f == IPv4)
 }
 
@@ -50,7 +51,7 @@ func Resolve(ctx context.Context, host string, opts Options) ([]netip.Addr, erro
 		// Of an IPv4 address a resolver may give the IPv4-mapped form. Filtering
 		// resolvers answer with the unspecified address, which is this host.
 		a = a.Unmap()
-		if opts.Network.has(a) && !a.IsUnspecified() && !a.IsMulticast() {
+		if opts.Network.Has(a) && !a.IsUnspecified() && !a.IsMulticast() {
 			found = append(found, a)
 		}
 	}

@@ -1,6 +1,7 @@
 // Package policy reads the policy file: TOML in, a typed Policy and every
 // diagnostic at once out. It is pure: what must be known of the host, such as
-// its listening ports, is handed in.
+// its listening ports, is handed in. A client's file of hosts is read in the same
+// way, by ParseHosts.
 package policy
 
 import (
