@@ -93,6 +93,20 @@ func (a *app) message(kind, text string) {
 	fmt.Fprintf(a.err, "tirl: %s %s\n", word, text)
 }
 
+// commandLine quotes arguments for a shell where they need it.
+func commandLine(args []string) string {
+	words := make([]string, len(args))
+	for i, arg := range args {
+		words[i] = arg
+		if arg == "" || strings.ContainsFunc(arg, func(r rune) bool {
+			return !strings.ContainsRune("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./,:=@%+", r)
+		}) {
+			words[i] = "'" + strings.ReplaceAll(arg, "'", `'\''`) + "'"
+		}
+	}
+	return strings.Join(words, " ")
+}
+
 func unknownCommand(root *cobra.Command, name string) error {
 	hint := "see " + root.CommandPath() + " --help"
 	root.SuggestionsMinimumDistance = 2

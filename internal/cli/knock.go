@@ -14,12 +14,17 @@ import (
 	"tirl/internal/port"
 )
 
+// verifyTimeout is how long --verify waits for an answer: twice the time until a
+// lost SYN is sent again.
+const verifyTimeout = 2500 * time.Millisecond
+
 type knockFlags struct {
-	policy         string
+	policy, hosts  string
 	delay          time.Duration
 	only4, only6   bool
 	quiet, verbose bool
 	payload        string
+	verify         string
 }
 
 func (a *app) knockCommand() *cobra.Command {
@@ -28,16 +33,22 @@ func (a *app) knockCommand() *cobra.Command {
 		Use:   "knock HOST [PORT | DOOR]...",
 		Short: "Knock at a host",
 		Long: `Send knocks to a host, in order. A knock is a port such as udp/7719 or tcp/443.
-The name of a door stands for the knocks that the policy gives it; without any
-port or door, the only door of the policy is meant.
+The name of a door stands for its knocks; without any port or door, the only door
+is meant.
+
+HOST is one of the hosts file, which has its addresses and doors; a file with an
+entry is what tirl export prints on the host. A host without an entry is looked
+up by name, and its doors are those of a policy on this machine.
 
 All addresses of the host are knocked at, IPv4 and IPv6, since a connection may
-then use any of them. A TCP knock is a single SYN. Nothing tells whether a door
-has opened: a hidden host does not answer. No privilege is needed.
+then use any of them. A TCP knock is a single SYN. A hidden host does not answer:
+only --verify, which connects to a port, tells whether a door has opened. No
+privilege is needed.
 
-Messages go to standard error, so that it can stand in an ssh ProxyCommand.`,
-		Example: `  tirl knock www.example.com udp/12345 udp/23456 udp/34567
-  tirl knock www.example.com -c policy.toml ssh && ssh www.example.com
+Messages go to standard error.`,
+		Example: `  tirl knock web ssh && ssh web
+  tirl knock web --verify tcp/22
+  tirl knock www.example.com udp/12345 udp/23456 udp/34567
   tirl knock -6 --delay 300ms 2001:db8::1 tcp/4021 udp/7719`,
 		GroupID: groupClient,
 		Args: func(cmd *cobra.Command, args []string) error {
@@ -48,26 +59,34 @@ Messages go to standard error, so that it can stand in an ssh ProxyCommand.`,
 		},
 		ValidArgsFunction: func(_ *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
 			if len(args) == 0 {
-				return nil, cobra.ShellCompDirectiveNoFileComp
+				return a.completeHosts(f.hosts), cobra.ShellCompDirectiveNoFileComp
 			}
-			return a.completeDoors(f.policy), cobra.ShellCompDirectiveNoFileComp
+			return a.completeDoorsOf(f.hosts, args[0], f.policy), cobra.ShellCompDirectiveNoFileComp
 		},
 		RunE: a.run(func(cmd *cobra.Command, args []string) error {
+			if !cmd.Flags().Changed("delay") {
+				f.delay = -1
+			} else if f.delay < 0 {
+				return usage("tirl knock --delay 100ms HOST ...", "--delay %s is negative", f.delay)
+			}
 			return a.knock(cmd, args[0], args[1:], f)
 		}),
 	}
 	policyFlag(cmd, &f.policy)
-	cmd.Flags().DurationVar(&f.delay, "delay", knock.DefaultDelay, "`time` between two knocks")
+	hostsFlag(cmd, &f.hosts)
+	cmd.Flags().DurationVar(&f.delay, "delay", knock.DefaultDelay, "`time` between two knocks (default that of the host's entry, or 100ms)")
+	cmd.Flags().Lookup("delay").DefValue = ""
 	cmd.Flags().BoolVarP(&f.only4, "ipv4", "4", false, "only the host's IPv4 addresses")
 	cmd.Flags().BoolVarP(&f.only6, "ipv6", "6", false, "only the host's IPv6 addresses")
 	cmd.Flags().BoolVarP(&f.quiet, "quiet", "q", false, "print nothing but errors")
 	cmd.Flags().BoolVarP(&f.verbose, "verbose", "v", false, "print each knock")
 	cmd.Flags().StringVar(&f.payload, "payload", "", "one `byte` in each UDP knock, for networks that lose empty datagrams")
+	cmd.Flags().StringVar(&f.verify, "verify", "", "then connect to this TCP `port`, and fail if it is not open")
 	return cmd
 }
 
 func (a *app) knock(cmd *cobra.Command, host string, what []string, f knockFlags) error {
-	opts := knock.Options{Delay: f.delay, Payload: []byte(f.payload)}
+	opts := knock.Options{Payload: []byte(f.payload)}
 	switch {
 	case f.only4 && f.only6:
 		return usage("leave both out to knock at all addresses", "-4 and -6 exclude each other")
@@ -75,20 +94,32 @@ func (a *app) knock(cmd *cobra.Command, host string, what []string, f knockFlags
 		return usage("", "-q and -v exclude each other")
 	case len(f.payload) > 1:
 		return usage("tirl knock --payload . HOST ...", "--payload is one byte, not %d", len(f.payload))
-	case f.delay < 0:
-		return usage("tirl knock --delay 100ms HOST ...", "--delay %s is negative", f.delay)
-	case f.delay == 0:
-		opts.Delay = -1
 	case f.only4:
 		opts.Network = knock.IPv4
 	case f.only6:
 		opts.Network = knock.IPv6
 	}
-	knocks, err := a.knocks(host, what, f.policy)
+	verify, err := verifyPort(f.verify)
 	if err != nil {
 		return err
 	}
-	addrs, err := knock.Resolve(cmd.Context(), host, opts)
+	r, err := a.knockTarget(f.hosts, host, what)
+	if err != nil {
+		return err
+	}
+	switch {
+	case f.delay < 0:
+		opts.Delay = r.Delay
+	case f.delay == 0:
+		opts.Delay = -1
+	default:
+		opts.Delay = f.delay
+	}
+	knocks, once, err := a.knocks(r, what, f.policy)
+	if err != nil {
+		return err
+	}
+	addrs, err := a.addresses(cmd.Context(), r, opts)
 	if err != nil {
 		return err
 	}
@@ -104,80 +135,123 @@ func (a *app) knock(cmd *cobra.Command, host string, what []string, f knockFlags
 	if err := knock.Send(cmd.Context(), addrs, knocks, opts); err != nil {
 		return fmt.Errorf("knock at %s: %w", host, err)
 	}
-	a.knocked(addrs, len(knocks), failed, f)
+	reached := a.knocked(addrs, len(knocks), failed, f)
+	if f.verify == "" {
+		return nil
+	}
+	if once {
+		a.warn("the door opens for one connection, and --verify uses it up")
+	}
+	return a.verifyOpen(cmd, reached, verify, host, f)
+}
+
+// knockTarget reads the hosts file, unless what is given needs none of it.
+func (a *app) knockTarget(file, host string, what []string) (policy.Remote, error) {
+	if _, err := netip.ParseAddr(host); err == nil && file == "" && len(what) > 0 && !slices.ContainsFunc(what, isDoor) {
+		return policy.Remote{Name: host, Lookups: []string{host}}, nil
+	}
+	return a.remote(file, host)
+}
+
+func verifyPort(text string) (port.Port, error) {
+	if text == "" {
+		return port.Port{}, nil
+	}
+	p, err := port.Parse(text)
+	switch {
+	case err != nil:
+		return p, usage("tirl knock --verify tcp/22 HOST ...", "--verify: %v", err)
+	case p.Proto != port.TCP:
+		return p, usage("tirl knock --verify tcp/22 HOST ...", "--verify takes a TCP port: nothing tells whether %s is open", p)
+	}
+	return p, nil
+}
+
+// verifyOpen connects to a port of all addresses that were knocked at.
+func (a *app) verifyOpen(cmd *cobra.Command, addrs []netip.Addr, p port.Port, host string, f knockFlags) error {
+	open, err := knock.Open(cmd.Context(), addrs, p, verifyTimeout)
+	if err == nil && cmd.Context().Err() != nil {
+		err = cmd.Context().Err()
+	}
+	if err != nil {
+		return fail(exitFailed, fmt.Errorf("%s of %s is not open: %w", p, host, err),
+			"knock again, more slowly: tirl knock --delay 500ms "+commandLine(cmd.Flags().Args())+" --verify "+p.String())
+	}
+	if !f.quiet {
+		a.note("%s is open at %s", p, joinAddrs(open))
+	}
 	return nil
 }
 
-// knocked tells what was sent where. An address that cannot be reached from here
-// is no trouble as long as another can.
-func (a *app) knocked(addrs []netip.Addr, n int, failed map[netip.Addr]error, f knockFlags) {
-	var reached []string
+// knocked tells what was sent where, and gives the addresses. One that cannot be
+// reached from here is no trouble as long as another can.
+func (a *app) knocked(addrs []netip.Addr, n int, failed map[netip.Addr]error, f knockFlags) []netip.Addr {
+	var reached []netip.Addr
 	for _, addr := range addrs {
 		if err := failed[addr]; err == nil {
-			reached = append(reached, addr.String())
+			reached = append(reached, addr)
 		} else if f.verbose {
 			a.note("%s: not reached: %v", addr, err)
 		}
 	}
 	if !f.quiet {
-		a.note("sent %s to %s", plural(n, "knock"), strings.Join(reached, " and "))
+		a.note("sent %s to %s", plural(n, "knock"), joinAddrs(reached))
 	}
+	return reached
 }
 
-// knocks turns ports and names of doors into knocks. The policy is read only if
-// a door is meant.
-func (a *app) knocks(host string, what []string, file string) ([]port.Port, error) {
-	var p *policy.Policy
+func joinAddrs(addrs []netip.Addr) string {
+	words := make([]string, len(addrs))
+	for i, addr := range addrs {
+		words[i] = addr.String()
+	}
+	return strings.Join(words, " and ")
+}
+
+// knocks turns ports and names of doors into knocks, and says whether a door
+// among them opens for one connection only.
+func (a *app) knocks(r policy.Remote, what []string, file string) (knocks []port.Port, once bool, err error) {
+	var doors []policy.Door
+	var whose string
 	if len(what) == 0 || slices.ContainsFunc(what, isDoor) {
-		d, err := a.sound(file)
-		if err != nil {
-			return nil, err
+		if doors, whose, err = a.doorsOf(r, file); err != nil {
+			return nil, false, err
 		}
-		p = d.policy
 	}
 	if len(what) == 0 {
-		if len(p.Doors) != 1 {
-			return nil, usage(fmt.Sprintf("tirl knock %s %s", host, p.Doors[0].Name),
-				"the policy has %d doors: name one of %s", len(p.Doors), doorNames(p))
+		if len(doors) != 1 {
+			return nil, false, usage(fmt.Sprintf("tirl knock %s %s", r.Name, doors[0].Name),
+				"%s has %d doors: name one of %s", whose, len(doors), doorNames(doors))
 		}
-		return p.Doors[0].Knocks, nil
+		what = []string{doors[0].Name}
 	}
-	var knocks []port.Port
 	for _, w := range what {
 		if !isDoor(w) {
 			k, err := port.Parse(w)
 			if err != nil {
-				return nil, usage(fmt.Sprintf("tirl knock %s udp/12345 udp/23456 udp/34567", host), "knock %v", err)
+				return nil, false, usage(fmt.Sprintf("tirl knock %s udp/12345 udp/23456 udp/34567", r.Name), "knock %v", err)
 			}
 			knocks = append(knocks, k)
 			continue
 		}
-		i := slices.IndexFunc(p.Doors, func(d policy.Door) bool { return d.Name == w })
+		i := slices.IndexFunc(doors, func(d policy.Door) bool { return d.Name == w })
 		if i < 0 {
-			return nil, usage("a port is written like udp/12345", "the policy has no door %q, only %s", w, doorNames(p))
+			return nil, false, usage("a port is written like udp/12345", "%s has no door %q, only %s", whose, w, doorNames(doors))
 		}
-		knocks = append(knocks, p.Doors[i].Knocks...)
+		knocks, once = append(knocks, doors[i].Knocks...), once || doors[i].Once
 	}
-	return knocks, nil
+	return knocks, once, nil
 }
 
-// isDoor tells the name of a door from a port.
-func isDoor(arg string) bool { return !strings.Contains(arg, "/") }
-
-// doorNames lists the doors of a policy, the first ten of them.
-func doorNames(p *policy.Policy) string {
-	var names []string
-	for _, d := range p.Doors {
-		if len(names) == 10 {
-			names = append(names, "...")
-			break
-		}
-		names = append(names, d.Name)
+// completeDoorsOf gives the doors that knock would know to a shell, silently.
+func (a *app) completeDoorsOf(hosts, host, file string) []cobra.Completion {
+	if r, ok := a.knownHosts(hosts).Find(host); ok && file == "" && len(r.Doors) > 0 {
+		return doorCompletions(r.Doors)
 	}
-	return strings.Join(names, ", ")
+	return a.completeDoors(file)
 }
 
-// completeDoors gives the doors of the policy to a shell, silently.
+// completeDoors gives the doors of the policy.
 func (a *app) completeDoors(file string) []cobra.Completion {
 	if file == stdinName {
 		return nil
@@ -186,13 +260,5 @@ func (a *app) completeDoors(file string) []cobra.Completion {
 	if err != nil || d.policy == nil {
 		return nil
 	}
-	var names []cobra.Completion
-	for _, door := range d.policy.Doors {
-		opens := make([]string, len(door.Opens))
-		for i, r := range door.Opens {
-			opens[i] = r.String()
-		}
-		names = append(names, cobra.CompletionWithDesc(door.Name, "opens "+strings.Join(opens, ", ")))
-	}
-	return names
+	return doorCompletions(d.policy.Doors)
 }

@@ -109,10 +109,15 @@ func (a *app) sound(flag string) (*document, error) {
 
 // invalid prints errors of a policy and gives the error that ends the command.
 func (a *app) invalid(file string, errs policy.Diagnostics) error {
+	return a.refuse("the policy", file, errs)
+}
+
+// refuse does that for any file that is judged like a policy.
+func (a *app) refuse(what, file string, errs policy.Diagnostics) error {
 	if err := errs.Write(a.err, diagnosticStyle(term.StyleOf(a.err, a.colour, a.getenv))); err != nil {
 		return err
 	}
-	return fail(exitInvalid, fmt.Errorf("the policy %s has %s", displayName(file), plural(len(errs), "error")), "")
+	return fail(exitInvalid, fmt.Errorf("%s %s has %s", what, displayName(file), plural(len(errs), "error")), "")
 }
 
 func displayName(file string) string {

@@ -38,6 +38,7 @@ func (a *app) linuxCommands() []*cobra.Command {
 		a.eventsCommand(),
 		a.doctorCommand(),
 		a.demoCommand(),
+		a.exportCommand(),
 		a.installCommand(),
 		a.uninstallCommand(),
 	}
@@ -98,20 +99,6 @@ func mayAdministrate() bool {
 		return os.Geteuid() == 0
 	}
 	return data[unix.CAP_NET_ADMIN/32].Effective&(1<<(unix.CAP_NET_ADMIN%32)) != 0
-}
-
-// commandLine quotes arguments for a shell where they need it.
-func commandLine(args []string) string {
-	words := make([]string, len(args))
-	for i, arg := range args {
-		words[i] = arg
-		if arg == "" || strings.ContainsFunc(arg, func(r rune) bool {
-			return !strings.ContainsRune("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./,:=@%+", r)
-		}) {
-			words[i] = "'" + strings.ReplaceAll(arg, "'", `'\''`) + "'"
-		}
-	}
-	return strings.Join(words, " ")
 }
 
 // facts are what a policy's audit wants to know of this host.
