@@ -37,6 +37,22 @@ func Create(path string, mode fs.FileMode) (*File, error) {
 // Commit writes the content to the disk and puts it in place of the old one. On
 // an error the old content stays.
 func (f *File) Commit(content []byte) error {
+	return f.commit(content, func(temp string) error {
+		err := os.Rename(temp, f.path)
+		if err == nil {
+			f.temp = nil
+		}
+		return err
+	})
+}
+
+// CommitNew does the same where there is no file yet; if there is one it fails
+// with fs.ErrExist, and that file stays.
+func (f *File) CommitNew(content []byte) error {
+	return f.commit(content, func(temp string) error { return os.Link(temp, f.path) })
+}
+
+func (f *File) commit(content []byte, place func(temp string) error) error {
 	if f.temp == nil {
 		return os.ErrClosed
 	}
@@ -48,10 +64,9 @@ func (f *File) Commit(content []byte) error {
 	if err := errors.Join(err, f.temp.Close()); err != nil {
 		return err
 	}
-	if err := os.Rename(f.temp.Name(), f.path); err != nil {
+	if err := place(f.temp.Name()); err != nil {
 		return err
 	}
-	f.temp = nil
 	return syncDir(filepath.Dir(f.path))
 }
 

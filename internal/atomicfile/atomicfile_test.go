@@ -1,6 +1,8 @@
 package atomicfile
 
 import (
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"testing"
@@ -37,6 +39,21 @@ func alone(t *testing.T, dir string, names ...string) {
 	}
 	if len(entries) != len(names) {
 		t.Errorf("%s holds %v, want %v", dir, entries, names)
+	}
+}
+
+func TestCommitNew(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "record")
+	for i, content := range []string{"first", "second"} {
+		f, err := Create(path, 0o600)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := f.CommitNew([]byte(content)); i == 0 && err != nil || i == 1 && !errors.Is(err, fs.ErrExist) {
+			t.Errorf("commit %d: %v", i+1, err)
+		}
+		expect(t, path, "first", 0o600)
+		alone(t, filepath.Dir(path), "record")
 	}
 }
 

@@ -97,10 +97,15 @@ func fileExists(name string) bool {
 	return err == nil
 }
 
+// gather reads this host's facts.
+func (a *app) gather(ctx context.Context, firewall bool) doctor.Facts {
+	h := doctor.Host{Run: tool.Host{}, Kernel: os.DirFS("/"), Config: os.DirFS(a.dir + "/"), ClockSynced: clockSynced}
+	return h.Gather(ctx, firewall)
+}
+
 // diagnoseHost prints findings.
 func (a *app) diagnoseHost(ctx context.Context, s doctor.Subject, asJSON bool) error {
-	h := doctor.Host{Run: tool.Host{}, Kernel: os.DirFS("/"), Config: os.DirFS(a.dir + "/"), ClockSynced: clockSynced}
-	facts := h.Gather(ctx, s.Program != nil && s.Program.Firewall)
+	facts := a.gather(ctx, s.Program != nil && s.Program.Firewall)
 	if err := ctx.Err(); err != nil {
 		return err
 	}

@@ -197,8 +197,7 @@ func (a *app) settleFailure(f installFlags) error {
 	choice, has := policy.OnFailure(f.onFailure), d.policy.Has("boot.on_failure")
 	switch {
 	case choice == "" && !has && a.interactive():
-		choice = policy.OnFailure(a.ask("if no saved rules can be loaded when the host starts, what becomes of the doors?",
-			string(policy.CloseOnFailure), string(policy.OpenOnFailure)))
+		choice = a.askOnFailure()
 	case choice == "":
 		choice = d.policy.Boot.OnFailure
 	}
@@ -214,6 +213,11 @@ func (a *app) settleFailure(f installFlags) error {
 		return nil
 	}
 	return a.writeFailure(d, choice)
+}
+
+func (a *app) askOnFailure() policy.OnFailure {
+	return policy.OnFailure(a.ask("if no saved rules can be loaded when the host starts, what becomes of the doors?",
+		string(policy.CloseOnFailure), string(policy.OpenOnFailure)))
 }
 
 // writeFailure adds [boot] to the policy file, and nothing else.

@@ -44,7 +44,7 @@ func (f *sequenceFlags) add(cmd *cobra.Command) {
 func (f *sequenceFlags) plan(cmd *cobra.Command) (sequence.Plan, error) {
 	p := sequence.Plan{Knocks: f.knocks, Protos: []port.Proto{port.UDP, port.TCP}}
 	if cmd.Flags().Changed("knocks") && (f.knocks < sequence.MinKnocks || f.knocks > sequence.MaxKnocks) {
-		return p, usage("tirl gen --knocks 5", "--knocks %d is not between %d and %d", f.knocks, sequence.MinKnocks, sequence.MaxKnocks)
+		return p, usage("such as --knocks 5", "--knocks %d is not between %d and %d", f.knocks, sequence.MinKnocks, sequence.MaxKnocks)
 	}
 	switch f.proto {
 	case "udp":

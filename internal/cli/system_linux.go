@@ -25,6 +25,7 @@ const posixLocale = true
 // linuxCommands need the kernel that the rules are for.
 func (a *app) linuxCommands() []*cobra.Command {
 	return []*cobra.Command{
+		a.initCommand(),
 		a.applyCommand(),
 		a.confirmCommand(),
 		a.rollbackCommand(),

@@ -142,6 +142,19 @@ func (r *Rules) has(name string) bool {
 	return slices.ContainsFunc(r.tables, func(t *table) bool { return t.name == name })
 }
 
+// Firewalls names those, other than tirl, that look at what comes to the host.
+func (r *Rules) Firewalls() []string {
+	var names []string
+	for _, t := range r.tables {
+		for _, c := range t.order {
+			if c.hook == input && !c.nat && (c.policy == drop || len(c.rules) > 0) && !slices.Contains(names, owner(c)) {
+				names = append(names, owner(c))
+			}
+		}
+	}
+	return names
+}
+
 // at gives the base chains of a hook that a packet passes, but for NAT.
 func (r *Rules) at(h hook, p packet) []*chain {
 	var list []*chain
