@@ -4,18 +4,15 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
 	"tirl/internal/apply"
+	"tirl/internal/audit"
 	"tirl/internal/automaton"
 	"tirl/internal/backend"
 	"tirl/internal/policy"
 )
-
-// mostDoors is how many doors check lists; of more it lists the weakest.
-const mostDoors = 20
 
 type checkFlags struct {
 	policy, backend string
@@ -30,14 +27,15 @@ func (a *app) checkCommand() *cobra.Command {
 		Long: `Judge a policy: its errors, all at once, each with its line and column; what is
 allowed but better not so; what clashes with this host, such as a knock in the
 range of its own connections or a listening port whose clients would spoil their
-own knocks; and what the backend cannot do. Then list how strong each door is:
-its bits, and how long it takes to guess, from one address and from ten
-thousand, if the knocks were chosen at random.
+own knocks; and what the backend cannot do. Then say how strong each door is:
+its bits, what makes its knocks easier to guess, and how long it takes to guess
+them blindly, from one address and from ten thousand. docs/audit.md has the
+arithmetic.
 
 It needs no root, changes nothing, and exits with 4 if there are errors.`,
 		Example: `  tirl check
   tirl check --no-host --backend iptables draft.toml
-  tirl check --json | jq '.diagnostics[].text'`,
+  tirl check --json | jq '.doors[] | {name, bits}'`,
 		GroupID: groupSetup,
 		Args:    atMostOneFile,
 		RunE: a.run(func(_ *cobra.Command, args []string) error {
@@ -147,9 +145,7 @@ func (a *app) printReport(r *report) error {
 	if len(r.doc.found) > 0 {
 		fmt.Fprintln(a.out)
 	}
-	if err := a.printStrengths(r.doc.policy); err != nil {
-		return err
-	}
+	a.printAudit(r.doc.policy, audit.Of(r.doc.policy), style)
 	for _, l := range r.lacks {
 		fmt.Fprintf(a.out, "note: %s\n", lackNote(l, r.able[0].Name))
 	}
@@ -191,42 +187,4 @@ func counts(ds policy.Diagnostics) string {
 		return plural(warnings, "warning")
 	}
 	return "no warnings"
-}
-
-// printStrengths lists the doors, of many the weakest.
-func (a *app) printStrengths(p *policy.Policy) error {
-	all := p.Strengths()
-	shown := make([]int, len(all))
-	for i := range all {
-		shown[i] = i
-	}
-	if len(shown) > mostDoors {
-		slices.SortStableFunc(shown, func(i, j int) int {
-			switch {
-			case all[i].Bits < all[j].Bits:
-				return -1
-			case all[i].Bits > all[j].Bits:
-				return 1
-			}
-			return 0
-		})
-		shown = shown[:mostDoors]
-	}
-	w := tabwriter.NewWriter(a.out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "DOOR\tOPENS\tKNOCKS\tBITS\tGUESSED FROM 1 ADDRESS\tFROM 10,000")
-	for _, i := range shown {
-		door, s := p.Doors[i], all[i]
-		one, many := s.One.String(), s.Many.String()
-		if s.Named {
-			one, many = one+" (in its from)", "-"
-		}
-		fmt.Fprintf(w, "%s\t%s\t%d\t%.0f\t%s\t%s\n", door.Name, ranges(door.Opens), len(door.Knocks), s.Bits, one, many)
-	}
-	if err := w.Flush(); err != nil {
-		return err
-	}
-	if n := len(all) - len(shown); n > 0 {
-		fmt.Fprintf(a.out, "and %s, none weaker\n", plural(n, "door"))
-	}
-	return nil
 }

@@ -3,6 +3,7 @@ package cli
 import (
 	"strings"
 
+	"tirl/internal/audit"
 	"tirl/internal/backend"
 	"tirl/internal/policy"
 	"tirl/internal/port"
@@ -18,7 +19,9 @@ type reportJSON struct {
 	PolicyHash string          `json:"policy_hash,omitempty"`
 	Backend    string          `json:"backend,omitempty"` // that would carry it, as far as the policy goes
 	Backends   []backendReport `json:"backends,omitempty"`
+	Guesser    *guesserReport  `json:"guesser,omitempty"`
 	Doors      []doorReport    `json:"doors,omitempty"`
+	Services   []serviceReport `json:"services,omitempty"` // that more than one door opens
 }
 
 type backendReport struct {
@@ -37,11 +40,11 @@ type problemReport struct {
 type doorReport struct {
 	Name      string   `json:"name"`
 	Opens     []string `json:"opens"`
+	OpenFor   float64  `json:"open_seconds"` // 0: for one connection
 	Knocks    int      `json:"knocks"`
-	Bits      float64  `json:"bits"`
-	GuessOne  float64  `json:"guess_seconds_1_address"`
-	GuessMany float64  `json:"guess_seconds_10000_addresses"`
-	From      bool     `json:"from"` // it opens to some addresses only
+	Protocols []string `json:"protocols"` // of the knocks
+	From      bool     `json:"from"`      // it opens to some addresses only
+	doorAudit
 }
 
 func (r *report) json() reportJSON {
@@ -56,11 +59,14 @@ func (r *report) json() reportJSON {
 	if len(r.able) > 0 {
 		out.Backend = r.able[0].Name
 	}
-	for i, s := range r.doc.policy.Strengths() {
-		door := r.doc.policy.Doors[i]
+	found := audit.Of(r.doc.policy)
+	out.Guesser = &guesserReport{audit.LineRate, r.doc.policy.Knocking.PerSource, found.Buckets}
+	out.Services = serviceReports(found.Services)
+	for i, d := range found.Doors {
+		door := &r.doc.policy.Doors[i]
 		out.Doors = append(out.Doors, doorReport{
-			Name: s.Door, Opens: rangeNames(door.Opens), Knocks: len(door.Knocks), Bits: s.Bits,
-			GuessOne: float64(s.One), GuessMany: float64(s.Many), From: s.Named,
+			Name: d.Name, Opens: rangeNames(door.Opens), OpenFor: door.OpenFor.Seconds(), Knocks: len(door.Knocks),
+			Protocols: protocols(door), From: len(door.From) > 0, doorAudit: doorAuditOf(d),
 		})
 	}
 	return out

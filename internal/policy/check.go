@@ -107,7 +107,7 @@ func (d *reader) line(offset int) int { return d.r.src.position(offset).Line }
 // checkDoor looks at one door's sequence and sources.
 func (d *decoder) checkDoor(door *Door, at *doorSource) {
 	if !at.broken && at.knocks >= 0 {
-		if step, ok := constantStep(door.Knocks); ok && -MaxSweepStep <= step && step <= MaxSweepStep {
+		if step, ok := constantStep(numbers(door.Knocks)); ok && -MaxSweepStep <= step && step <= MaxSweepStep {
 			d.r.errorf(at.knocks, "choose the ports at random", "%s: a plain sweep of the ports opens the door", stepText(step))
 		}
 		unlimited := slices.ContainsFunc(door.From, func(p netip.Prefix) bool { return p.Bits() == 0 })
@@ -132,15 +132,23 @@ func (d *decoder) checkDoor(door *Door, at *doorSource) {
 
 // constantStep gives the number by which each port is above the one before it,
 // if there is one.
-func constantStep(knocks []port.Port) (step int, ok bool) {
-	for i := 1; i < len(knocks); i++ {
-		n := int(knocks[i].Number) - int(knocks[i-1].Number)
+func constantStep(ports []uint16) (step int, ok bool) {
+	for i := 1; i < len(ports); i++ {
+		n := int(ports[i]) - int(ports[i-1])
 		if i > 1 && n != step {
 			return 0, false
 		}
 		step = n
 	}
-	return step, len(knocks) > 1
+	return step, len(ports) > 1
+}
+
+func numbers(knocks []port.Port) []uint16 {
+	ports := make([]uint16, len(knocks))
+	for i, k := range knocks {
+		ports[i] = k.Number
+	}
+	return ports
 }
 
 func stepText(step int) string {

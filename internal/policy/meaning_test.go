@@ -4,8 +4,7 @@ import (
 	"fmt"
 	"io/fs"
 	"math"
-	"net/netip"
-	"slices"
+	"math/rand/v2"
 	"strings"
 	"testing"
 
@@ -20,98 +19,123 @@ func ports(all ...uint16) []port.Port {
 	return knocks
 }
 
+// Guessable finds a pattern, and says about how much it leaves to guess.
 func TestGuessable(t *testing.T) {
 	tests := []struct {
 		ports []uint16
-		want  string // a part of it; empty: not guessable
+		want  string // a part of the text; empty: no pattern
+		bits  float64
 	}{
-		{[]uint16{40213, 7719, 28816}, ""},
-		{[]uint16{40213}, ""},
-		{[]uint16{40213, 7719}, ""},
-		{[]uint16{7000, 8000}, "round"},
-		{[]uint16{7000, 8000, 9000}, "guide"},
-		{[]uint16{12345, 54321, 24680}, "guide"},
-		{[]uint16{12345, 54321, 24680, 13579}, "guide"},
-		{[]uint16{12345, 54321, 24680, 13579, 7719}, ""},
-		{[]uint16{8881, 7777, 9991}, "guide"},
-		{[]uint16{10017, 20034, 30051}, "up by 10017"},
-		{[]uint16{30051, 20034, 10017}, "down by 10017"},
-		{[]uint16{40213, 40213, 7719}, "2 of 3 are port 40213"},
-		{[]uint16{40213, 40213, 7719, 28816}, ""},
-		{[]uint16{40213, 7719, 40213}, "2 of 3"},
-		{[]uint16{40213, 7719, 7719, 40213}, "backwards"},
-		{[]uint16{1111, 9999, 5555}, "digits"},
-		{[]uint16{2345, 9876, 678}, "digits"},
-		{[]uint16{1100, 9800, 45600}, "round"},
-		{[]uint16{22, 998, 513}, "below 1024"},
-		{[]uint16{1984, 1905, 2067}, "years"},
-		{[]uint16{40213, 40391, 40400}, "within 256"},
-		{[]uint16{40213, 40391, 40469}, ""},
+		{[]uint16{40213, 7719, 28816}, "", 0},
+		{[]uint16{40213}, "", 0},
+		{[]uint16{40213, 7719}, "", 0},
+		{[]uint16{7000, 8000}, "round", 19},
+		{[]uint16{7000, 8000, 9000}, "guide", 6},
+		{[]uint16{9000, 8000, 7000}, "guide", 6},
+		{[]uint16{12345, 54321, 24680}, "guide", 6},
+		{[]uint16{12345, 54321, 24680, 13579}, "guide", 8},
+		{[]uint16{12345, 54321, 24680, 13579, 7719}, "", 0},
+		{[]uint16{8881, 7777, 9991}, "guide", 6},
+		{[]uint16{10017, 20034, 30052}, "", 0},
+		{[]uint16{10017, 20036, 30055}, "up by 10019", 30},
+		{[]uint16{30055, 20036, 10017}, "down by 10019", 30},
+		{[]uint16{20036, 30055, 10017}, "10019 apart, in another order", 33},
+		{[]uint16{3001, 9003, 27009}, "3 times the one before", 20},
+		{[]uint16{3011, 7019, 10030, 17049}, "sum of the two", 32},
+		{[]uint16{40213, 40213, 7719}, "2 of 3 are port 40213", 35},
+		{[]uint16{40213, 40213, 7719, 28816}, "", 0},
+		{[]uint16{40213, 7719, 40213, 7719}, "2 ports again and again", 36},
+		{[]uint16{40213, 7719, 28816, 7719, 40213}, "backwards", 48},
+		{[]uint16{12354, 54213, 34125}, "the same digits", 30},
+		{[]uint16{5544, 9001, 4545}, "each is round, a year", 34},
+		{[]uint16{1111, 9999, 5555}, "digits", 30},
+		{[]uint16{2345, 9876, 678}, "digits", 30},
+		{[]uint16{1122, 4545, 12321}, "digits", 30},
+		{[]uint16{1100, 9800, 45600}, "round", 28},
+		{[]uint16{22, 998, 513}, "below 1024", 30},
+		{[]uint16{1984, 1905, 2067}, "years", 23},
+		{[]uint16{1984, 1905, 2067, 2140}, "", 0},
+		{[]uint16{20, 24, 11, 25}, "date", 20},
+		{[]uint16{2024, 11, 25}, "date", 20},
+		{[]uint16{2511, 2024}, "date", 20},
+		{[]uint16{2540, 2024, 7719}, "", 0},
+		{[]uint16{1337, 31337, 4242}, "hacker", 17},
+		{[]uint16{1337, 31337, 4242, 28816}, "", 0},
+		{[]uint16{8443, 443, 51820}, "well-known services", 30},
+		{[]uint16{8443, 1984, 4545}, "each is round, a year", 34},
+		{[]uint16{40213, 40391, 40400}, "within 256", 39},
+		{[]uint16{40213, 40391, 40400, 40301, 40277, 40222, 40333}, "", 0}, // but these are many
+		{[]uint16{40213, 40391, 40469}, "", 0},
 	}
 	for _, tt := range tests {
-		got := guessable(ports(tt.ports...))
-		if (got == "") != (tt.want == "") || !strings.Contains(got, tt.want) {
-			t.Errorf("guessable(%v) is %q, want %q", tt.ports, got, tt.want)
+		got, ok := Guessable(ports(tt.ports...))
+		if ok != (tt.want != "") || !strings.Contains(got.Text, tt.want) || math.Round(got.Bits) != tt.bits || got.First > got.Bits {
+			t.Errorf("Guessable(%v) is %+v, want %q with %g bits", tt.ports, got, tt.want, tt.bits)
 		}
+	}
+	mixed := ports(7000, 8100, 9000)
+	mixed[1].Proto = port.TCP
+	if got, _ := Guessable(mixed); math.Round(got.Bits) != 31 {
+		t.Errorf("of two protocols: %g bits", got.Bits)
 	}
 }
 
-func TestStrengths(t *testing.T) {
-	p := &Policy{Knocking: Knocking{PerSource: 20}, Doors: []Door{
-		{Name: "one", Knocks: ports(5), From: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}},
-		{Name: "three", Knocks: ports(5, 70, 9)},
-		{Name: "mixed", Knocks: append(ports(5, 70), port.Port{Proto: port.TCP, Number: 9})},
-		{Name: "sixteen", Knocks: ports(slices.Repeat([]uint16{5, 9}, 8)...)},
-	}}
-	want := []Strength{
-		{Door: "one", Bits: 15.99998, One: 65535. / 2 / 20, Many: 65535. / 2 / 20 / 10000, Named: true},
-		{Door: "three", Bits: 47.99993, One: 2.8146e14 / 2 * 3 / 20, Many: 2.8146e14 / 2 * 3 / 20 / 10000},
-		{Door: "mixed", Bits: 50.99993, One: 2.2517e15 / 2 * 3 / 20, Many: 2.2517e15 / 2 * 3 / 20 / 10000},
-		{Door: "sixteen", Bits: 255.99965, One: Span(math.Pow(65535, 16) / 2 * 16 / 20), Many: Span(math.Pow(65535, 16) / 2 * 16 / 20 / 10000)},
-	}
-	near := func(a, b float64) bool { return math.Abs(a-b) <= 1e-4*math.Abs(b) }
-	for i, got := range p.Strengths() {
-		w := want[i]
-		if got.Door != w.Door || got.Named != w.Named || !near(got.Bits, w.Bits) || !near(float64(got.One), float64(w.One)) || !near(float64(got.Many), float64(w.Many)) {
-			t.Errorf("got  %+v\nwant %+v", got, w)
+// How many numbers of a kind there are.
+func TestLikings(t *testing.T) {
+	count := func(is func(uint16) bool) (n float64) {
+		for p := 1; p <= math.MaxUint16; p++ {
+			if is(uint16(p)) {
+				n++
+			}
 		}
+		return n
+	}
+	for _, l := range likings() {
+		if got := count(l.is); got != l.count {
+			t.Errorf("%s: there are %g, not %g", l.text, got, l.count)
+		}
+	}
+	if got := count(isAnyLiked); got != likedByAnybody {
+		t.Errorf("of any kind: there are %g, not %d", got, likedByAnybody)
 	}
 }
 
-func TestSpanString(t *testing.T) {
-	const day, year = 86400, 365.25 * 86400
-	tests := []struct {
-		span Span
-		want string
-	}{
-		{0, "less than a second"},
-		{0.4, "less than a second"},
-		{Span(math.NaN()), "less than a second"},
-		{1, "1 second"},
-		{1.26, "1.3 seconds"},
-		{59, "59 seconds"},
-		{90, "1.5 minutes"},
-		{27 * 60, "27 minutes"},
-		{3600, "1 hour"},
-		{4 * day, "4 days"},
-		{29 * day, "29 days"},
-		{200 * day, "6.6 months"},
-		{year, "1 year"},
-		{123 * year, "120 years"},
-		{999 * year, "1000 years"},
-		{1234 * year, "1200 years"},
-		{670000 * year, "670000 years"},
-		{1.23e6 * year, "1.2 million years"},
-		{999.9e6 * year, "1 billion years"},
-		{4.5e9 * year, "4.5 billion years"},
-		{3e14 * year, "300 trillion years"},
-		{2e15 * year, "10^15 years"},
-		{Span(math.Exp2(255)), "10^69 years"},
-		{Span(math.MaxFloat64), "10^300 years"},
+// Of sequences that are random few look as if they were not.
+func TestRandomIsNotGuessable(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	found := 0
+	const n = 20000
+	for range n {
+		var all [4]uint16
+		for i := range all {
+			all[i] = uint16(1 + random.IntN(math.MaxUint16))
+		}
+		if what, ok := Guessable(ports(all[:]...)); ok {
+			t.Logf("%v: %s", all, what.Text)
+			found++
+		}
 	}
-	for _, tt := range tests {
-		if got := tt.span.String(); got != tt.want {
-			t.Errorf("%g seconds are %q, want %q", float64(tt.span), got, tt.want)
+	if found > n/5000 {
+		t.Errorf("%d of %d random sequences of four knocks are called guessable", found, n)
+	}
+}
+
+func TestSpace(t *testing.T) {
+	p := mustParse(t, `public = ["tcp/1-1000", "tcp/1-1000", "udp/53"]
+[door.a]
+opens = ["tcp/2000-2099"]
+knocks = ["udp/40213", "udp/7719", "udp/28816"]
+[door.b]
+opens = ["tcp/2050-2149"]
+knocks = ["udp/40213", "tcp/7719", "udp/8816"]
+`)
+	s := p.Space()
+	if tcp, udp := s[port.TCP], s[port.UDP]; tcp != 65535-1000-150 || udp != 65534 {
+		t.Errorf("tcp %d, udp %d", tcp, udp)
+	}
+	for i, want := range []float64{65534, 65534 + 64385} {
+		if got := s.Each(p.Doors[i].Knocks); math.Abs(got-math.Log2(want)) > 1e-9 {
+			t.Errorf("door %d: %g bits each, want log2 of %g", i, got, want)
 		}
 	}
 }

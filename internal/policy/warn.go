@@ -3,6 +3,7 @@ package policy
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"tirl/internal/port"
@@ -23,18 +24,22 @@ func (d *decoder) warn() {
 	if d.shape.firewall >= 0 && p.Mode == Guard {
 		d.r.warnf(d.shape.firewall, `leave it out, or set mode = "firewall"`, "[firewall] has no effect in guard mode")
 	}
+	space := p.Space()
 	for i := range p.Doors {
-		d.warnDoor(&p.Doors[i], &d.doors[i])
+		d.warnDoor(&p.Doors[i], &d.doors[i], space)
 	}
 }
 
-func (d *decoder) warnDoor(door *Door, at *doorSource) {
+func (d *decoder) warnDoor(door *Door, at *doorSource, space Space) {
 	name := quote(door.Name)
+	random := d.genCommand(door.Name)
 	if n := len(door.Knocks); n < 3 {
-		d.r.warnf(at.knocks, "use at least three", "door %s has only %s: %.0f bits to guess", name, count(n, "knock"), door.bits())
+		d.r.warnf(at.knocks, "use at least three: "+random, "door %s has only %s: at most %.0f bits to guess",
+			name, count(n, "knock"), float64(n)*space.Each(door.Knocks))
 	}
-	if what := guessable(door.Knocks); what != "" {
-		d.r.warnf(at.knocks, "choose the ports at random", "the knocks of door %s are easy to guess: %s", name, what)
+	if what, ok := Guessable(door.Knocks); ok {
+		d.r.warnf(at.knocks, "have them drawn at random: "+random, "the knocks of door %s are easy to guess: %s (about %.0f bits)",
+			name, what.Text, what.Bits)
 	}
 	isUDP := func(r port.Range) bool { return r.Proto == port.UDP }
 	if i := slices.IndexFunc(door.Opens, isUDP); i >= 0 && door.OpenFor < udpOpenFor {
@@ -49,6 +54,14 @@ func (d *decoder) warnDoor(door *Door, at *doorSource) {
 		d.r.warnf(where, `the kernel forgets an idle UDP flow after two minutes; set open_for to the length of a session, such as "8h"`,
 			"%s is UDP and open for %s: a flow that pauses is shut out", door.Opens[i], long)
 	}
+}
+
+// genCommand draws a sequence for a door and writes it into the policy file.
+func (d *decoder) genCommand(door string) string {
+	if file := d.r.src.file; file != "" && !strings.HasPrefix(file, "<") {
+		return fmt.Sprintf("tirl gen -c %s --write %s", file, door)
+	}
+	return "tirl gen --write " + door
 }
 
 // count gives a number and its noun.

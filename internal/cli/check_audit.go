@@ -1,0 +1,177 @@
+package cli
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"tirl/internal/audit"
+	"tirl/internal/policy"
+	"tirl/internal/term"
+	"tirl/internal/trace"
+)
+
+// mostDoors is how many doors check lists; of more it lists the weakest.
+const mostDoors = 20
+
+// doorAudit is what check says of a door to programs. docs/audit.md explains the
+// fields.
+type doorAudit struct {
+	Bits          float64        `json:"bits"`
+	Pattern       *patternReport `json:"pattern"`
+	guessReport                  // of a guesser who tries the pattern first
+	ManyAddresses float64        `json:"guess_addresses"`
+	Shared        *sharedReport  `json:"shared"`
+	Replay        bool           `json:"replay"`
+}
+
+type patternReport struct {
+	Text string  `json:"text"`
+	Bits float64 `json:"bits"`
+}
+
+type sharedReport struct {
+	Door   string  `json:"door"`
+	Knocks int     `json:"knocks"`
+	Bits   float64 `json:"bits"`
+}
+
+type guessReport struct {
+	One       float64 `json:"guess_seconds_1_address"`
+	Many      float64 `json:"guess_seconds_10000_addresses"`
+	Unlimited float64 `json:"guess_seconds_unlimited"`
+}
+
+// serviceReport is of a service that several doors open.
+type serviceReport struct {
+	Ports []string `json:"ports"`
+	Doors []string `json:"doors"`
+	Bits  float64  `json:"bits"`
+	guessReport
+}
+
+// guesserReport is whom the times are for.
+type guesserReport struct {
+	Rate      float64 `json:"packets_per_second"`
+	PerSource int     `json:"per_source"`
+	Buckets   float64 `json:"buckets_per_address"`
+}
+
+func guessOf(g audit.Guess) guessReport {
+	return guessReport{float64(g.One), float64(g.Many), float64(g.Unlimited)}
+}
+
+func doorAuditOf(d audit.Door) doorAudit {
+	out := doorAudit{Bits: d.Bits, guessReport: guessOf(d.Guess), ManyAddresses: d.Addresses, Replay: true}
+	if d.Pattern.Text != "" {
+		out.Pattern = &patternReport{d.Pattern.Text, d.Pattern.Bits}
+	}
+	if s := d.Shared; s.Door != "" {
+		out.Shared = &sharedReport{s.Door, s.Knocks, s.Bits}
+	}
+	return out
+}
+
+func serviceReports(list []audit.Service) []serviceReport {
+	out := make([]serviceReport, len(list))
+	for i, s := range list {
+		out[i] = serviceReport{rangeNames(s.Ports), s.Doors, s.Bits, guessOf(s.Guess)}
+	}
+	return out
+}
+
+// printAudit has a block for each door, of many for the weakest.
+func (a *app) printAudit(p *policy.Policy, r audit.Report, style term.Style) {
+	for _, i := range weakest(r.Doors) {
+		a.printDoor(&p.Doors[i], r.Doors[i], style)
+	}
+	if n := len(r.Doors) - mostDoors; n > 0 {
+		fmt.Fprintf(a.out, "and %s, none weaker\n\n", plural(n, "door"))
+	}
+	for i, s := range r.Services {
+		if i == mostDoors {
+			fmt.Fprintf(a.out, "note: %s more that several doors open: tirl check --json\n", plural(len(r.Services)-i, "group of services"))
+			break
+		}
+		fmt.Fprintf(a.out, "note: any of %s opens %s: at most %.0f bits together, %s\n",
+			plural(len(s.Doors), "door"), ranges(s.Ports), s.Bits, guessText(s.Guess, audit.ManyAddresses))
+	}
+	if r.Buckets > 1 {
+		fmt.Fprintf(a.out, "note: with match_ttl one address guesses as fast as %.0f: per_source limits each TTL by itself\n", r.Buckets)
+	}
+	fmt.Fprintf(a.out, "note: the times are for %.1f million packets a second, 10 Gbit/s; how they come about: docs/audit.md\n", audit.LineRate/1e6)
+	fmt.Fprintln(a.out, "note: who can see the knocks on their way needs no guess, and who shares a client's address (NAT) gets in with it")
+}
+
+// weakest orders the doors to be shown: all as in the file, or those that are
+// guessed first.
+func weakest(doors []audit.Door) []int {
+	order := make([]int, len(doors))
+	for i := range order {
+		order[i] = i
+	}
+	if len(order) <= mostDoors {
+		return order
+	}
+	slices.SortStableFunc(order, func(a, b int) int {
+		return cmp.Or(cmp.Compare(doors[a].Many, doors[b].Many), cmp.Compare(doors[a].One, doors[b].One))
+	})
+	return order[:mostDoors]
+}
+
+func (a *app) printDoor(door *policy.Door, d audit.Door, style term.Style) {
+	opens := "for " + trace.Span(door.OpenFor)
+	if door.Once {
+		opens = "once"
+	}
+	fmt.Fprintf(a.out, "%s %s opens %s %s after %s (%s)\n", style.Bold("door"), style.Bold(door.Name), ranges(door.Opens), opens,
+		plural(len(door.Knocks), "knock"), strings.Join(protocols(door), ", "))
+	switch {
+	case d.Pattern.Text != "":
+		fmt.Fprintf(a.out, "  about %.0f bits: %s (at most %.0f, if chosen at random)\n", d.Pattern.Bits, d.Pattern.Text, d.Bits)
+	default:
+		fmt.Fprintf(a.out, "  at most %.0f bits, if chosen at random\n", d.Bits)
+	}
+	fmt.Fprintf(a.out, "  %s", guessText(d.Guess, d.Addresses))
+	if len(door.From) > 0 {
+		fmt.Fprint(a.out, ", all of its from")
+	}
+	fmt.Fprintln(a.out)
+	if s := d.Shared; s.Door != "" {
+		fmt.Fprintf(a.out, "  who owns door %s knows %d of the knocks: %.0f bits are left\n", s.Door, s.Knocks, s.Bits)
+	}
+	fmt.Fprintln(a.out)
+}
+
+func guessText(g audit.Guess, addresses float64) string {
+	one, many, unlimited := g.One.String(), g.Many.String(), g.Unlimited.String()
+	text := "guessed in " + one + " from 1 address"
+	last := one
+	if addresses > 1 && many != one {
+		text += fmt.Sprintf(", %s from %s", many, thousands(int(addresses)))
+		last = many
+	}
+	if last == unlimited {
+		return text + " or without per_source"
+	}
+	return text + fmt.Sprintf(", %s without per_source", unlimited)
+}
+
+// thousands writes a number of at most five digits for people.
+func thousands(n int) string {
+	if n < 1000 {
+		return fmt.Sprint(n)
+	}
+	return fmt.Sprintf("%d,%03d", n/1000, n%1000)
+}
+
+// protocols are those of the door's knocks.
+func protocols(door *policy.Door) []string {
+	var names []string
+	for _, k := range door.Knocks {
+		names = append(names, k.Proto.String())
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
