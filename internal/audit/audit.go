@@ -60,7 +60,7 @@ func Of(p *policy.Policy) Report {
 			Once: d.Once, Stay: p.Knocking.Duplicates == policy.IgnoreDuplicates,
 		}
 		out := Door{Name: d.Name, Bits: t.Bits, Addresses: addresses(d.From)}
-		if found, ok := policy.Guessable(d.Knocks); ok && found.Bits < t.Bits {
+		if found := policy.PatternOf(d.Knocks); found.Text != "" && found.Bits < t.Bits {
 			out.Pattern = found
 			t.Bits, t.First = found.Bits, min(found.First, found.Bits)
 		}

@@ -3,7 +3,9 @@ package cli
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"slices"
+	"strconv"
 	"strings"
 
 	"tirl/internal/audit"
@@ -51,24 +53,36 @@ type serviceReport struct {
 	guessReport
 }
 
+// inBits and inSeconds round to what the arithmetic is good for, so that it is
+// the same on every machine.
+func inBits(n float64) float64 { return math.Round(n*10) / 10 }
+
+func inSeconds(s audit.Span) float64 {
+	n, err := strconv.ParseFloat(strconv.FormatFloat(float64(s), 'g', 3, 64), 64)
+	if err != nil {
+		return float64(s)
+	}
+	return n
+}
+
 // guesserReport is whom the times are for.
 type guesserReport struct {
-	Rate      float64 `json:"packets_per_second"`
+	Rate      int     `json:"packets_per_second"`
 	PerSource int     `json:"per_source"`
 	Buckets   float64 `json:"buckets_per_address"`
 }
 
 func guessOf(g audit.Guess) guessReport {
-	return guessReport{float64(g.One), float64(g.Many), float64(g.Unlimited)}
+	return guessReport{inSeconds(g.One), inSeconds(g.Many), inSeconds(g.Unlimited)}
 }
 
 func doorAuditOf(d audit.Door) doorAudit {
-	out := doorAudit{Bits: d.Bits, guessReport: guessOf(d.Guess), ManyAddresses: d.Addresses, Replay: true}
+	out := doorAudit{Bits: inBits(d.Bits), guessReport: guessOf(d.Guess), ManyAddresses: d.Addresses, Replay: true}
 	if d.Pattern.Text != "" {
-		out.Pattern = &patternReport{d.Pattern.Text, d.Pattern.Bits}
+		out.Pattern = &patternReport{d.Pattern.Text, inBits(d.Pattern.Bits)}
 	}
 	if s := d.Shared; s.Door != "" {
-		out.Shared = &sharedReport{s.Door, s.Knocks, s.Bits}
+		out.Shared = &sharedReport{s.Door, s.Knocks, inBits(s.Bits)}
 	}
 	return out
 }
@@ -76,7 +90,7 @@ func doorAuditOf(d audit.Door) doorAudit {
 func serviceReports(list []audit.Service) []serviceReport {
 	out := make([]serviceReport, len(list))
 	for i, s := range list {
-		out[i] = serviceReport{rangeNames(s.Ports), s.Doors, s.Bits, guessOf(s.Guess)}
+		out[i] = serviceReport{rangeNames(s.Ports), s.Doors, inBits(s.Bits), guessOf(s.Guess)}
 	}
 	return out
 }
@@ -95,7 +109,7 @@ func (a *app) printAudit(p *policy.Policy, r audit.Report, style term.Style) {
 			break
 		}
 		fmt.Fprintf(a.out, "note: any of %s opens %s: at most %.0f bits together, %s\n",
-			plural(len(s.Doors), "door"), ranges(s.Ports), s.Bits, guessText(s.Guess, audit.ManyAddresses))
+			plural(len(s.Doors), "door"), ranges(s.Ports), s.Bits, guessText(s.Guess, "", audit.ManyAddresses))
 	}
 	if r.Buckets > 1 {
 		fmt.Fprintf(a.out, "note: with match_ttl one address guesses as fast as %.0f: per_source limits each TTL by itself\n", r.Buckets)
@@ -133,29 +147,32 @@ func (a *app) printDoor(door *policy.Door, d audit.Door, style term.Style) {
 	default:
 		fmt.Fprintf(a.out, "  at most %.0f bits, if chosen at random\n", d.Bits)
 	}
-	fmt.Fprintf(a.out, "  %s", guessText(d.Guess, d.Addresses))
+	where := ""
 	if len(door.From) > 0 {
-		fmt.Fprint(a.out, ", all of its from")
+		where = " of its from"
 	}
-	fmt.Fprintln(a.out)
+	fmt.Fprintf(a.out, "  %s\n", guessText(d.Guess, where, d.Addresses))
 	if s := d.Shared; s.Door != "" {
 		fmt.Fprintf(a.out, "  who owns door %s knows %d of the knocks: %.0f bits are left\n", s.Door, s.Knocks, s.Bits)
 	}
 	fmt.Fprintln(a.out)
 }
 
-func guessText(g audit.Guess, addresses float64) string {
+// guessText says from how many addresses, and where they have to be.
+func guessText(g audit.Guess, where string, addresses float64) string {
 	one, many, unlimited := g.One.String(), g.Many.String(), g.Unlimited.String()
-	text := "guessed in " + one + " from 1 address"
-	last := one
-	if addresses > 1 && many != one {
-		text += fmt.Sprintf(", %s from %s", many, thousands(int(addresses)))
-		last = many
+	text := "guessed in " + one + " from 1 address" + where
+	if addresses > 1 {
+		from := " from " + thousands(int(addresses))
+		if many != one {
+			from = " " + many + from
+		}
+		text += "," + from
 	}
-	if last == unlimited {
+	if many == unlimited {
 		return text + " or without per_source"
 	}
-	return text + fmt.Sprintf(", %s without per_source", unlimited)
+	return text + ", " + unlimited + " without per_source"
 }
 
 // thousands writes a number of at most five digits for people.

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"math"
 	"strings"
 
 	"tirl/internal/audit"
@@ -60,7 +61,7 @@ func (r *report) json() reportJSON {
 		out.Backend = r.able[0].Name
 	}
 	found := audit.Of(r.doc.policy)
-	out.Guesser = &guesserReport{audit.LineRate, r.doc.policy.Knocking.PerSource, found.Buckets}
+	out.Guesser = &guesserReport{int(math.Round(audit.LineRate)), r.doc.policy.Knocking.PerSource, found.Buckets}
 	out.Services = serviceReports(found.Services)
 	for i, d := range found.Doors {
 		door := &r.doc.policy.Doors[i]

@@ -18,13 +18,15 @@ type Pattern struct {
 	Bits, First float64
 }
 
-// enoughBits is when ports that lie close together are no cause for a warning:
-// where only a few ports reach a host, more knocks make up for it.
+// enoughBits is when a pattern is no cause for a warning: where only a few ports
+// reach a host, more knocks make up for it.
 const enoughBits = 64
 
-// closeTogether is the width of a range of ports within which all knocks of a
-// sequence are counted as guessable.
-const closeTogether = 256
+// Widths of a range of ports within which all knocks of a sequence lie.
+const (
+	closeTogether = 256  // guessable
+	closeEnough   = 4096 // too close to be chance: the ports to choose from were fewer
+)
 
 // allPorts is the logarithm of how many ports there are.
 var allPorts = math.Log2(math.MaxUint16)
@@ -51,12 +53,21 @@ func wellKnown() [][]uint16 {
 	}
 }
 
-// Guessable finds the pattern of a sequence of two knocks or more that leaves
-// the fewest sequences, or none: docs/audit.md lists them. That none is found
-// does not make a sequence random.
+// Guessable gives the pattern of a sequence, if it makes it easy to guess.
 func Guessable(knocks []port.Port) (Pattern, bool) {
+	p := pattern(knocks, closeTogether)
+	return p, p.Text != "" && p.Bits < enoughBits
+}
+
+// PatternOf finds the pattern of a sequence of two knocks or more that leaves
+// the fewest sequences: docs/audit.md lists them. That none is found does not
+// make a sequence random.
+func PatternOf(knocks []port.Port) Pattern { return pattern(knocks, closeEnough) }
+
+// pattern counts ports as close to one another that lie within a width.
+func pattern(knocks []port.Port, width int) Pattern {
 	if len(knocks) < 2 {
-		return Pattern{}, false
+		return Pattern{}
 	}
 	ports := numbers(knocks)
 	protos := map[port.Proto]bool{}
@@ -64,18 +75,22 @@ func Guessable(knocks []port.Port) (Pattern, bool) {
 		protos[k.Proto] = true
 	}
 	var best Pattern
-	for _, find := range []func([]uint16) Pattern{inGuides, isDate, isLiked, inSteps, inGrowth, inFewPorts, isMirrored, inSameDigits, isClose} {
-		if p := find(ports); p.Text != "" && (best.Text == "" || p.Bits < best.Bits) {
+	consider := func(p Pattern) {
+		if p.Text != "" && (best.Text == "" || p.Bits < best.Bits) {
 			best = p
 		}
 	}
+	for _, find := range []func([]uint16) Pattern{inGuides, isDate, isLiked, inSteps, inGrowth, inFewPorts, isMirrored, inSameDigits} {
+		consider(find(ports))
+	}
+	consider(isClose(ports, width))
 	if best.Text == "" {
-		return Pattern{}, false
+		return best
 	}
 	each := math.Log2(float64(len(protos)))
 	best.Bits += each * float64(len(ports))
 	best.First += each
-	return best, true
+	return best
 }
 
 func inGuides(ports []uint16) Pattern {
@@ -190,13 +205,12 @@ func isMirrored(ports []uint16) Pattern {
 }
 
 // isClose knows ports that lie within a narrow range of one another.
-func isClose(ports []uint16) Pattern {
-	width := slices.Max(ports) - slices.Min(ports) + 1
-	bits := allPorts + float64(len(ports))*math.Log2(float64(width))
-	if width > closeTogether || bits >= enoughBits {
+func isClose(ports []uint16, most int) Pattern {
+	width := int(slices.Max(ports)-slices.Min(ports)) + 1
+	if width > most {
 		return Pattern{}
 	}
-	return Pattern{fmt.Sprintf("they are all within %d of one another", closeTogether), bits, allPorts}
+	return Pattern{fmt.Sprintf("they are all within %d of one another", width), allPorts + float64(len(ports))*math.Log2(float64(width)), allPorts}
 }
 
 // inSameDigits knows ports that have the same digits in other orders.

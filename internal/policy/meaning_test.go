@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 
@@ -54,7 +55,7 @@ func TestGuessable(t *testing.T) {
 		{[]uint16{1100, 9800, 45600}, "round", 28},
 		{[]uint16{22, 998, 513}, "below 1024", 30},
 		{[]uint16{1984, 1905, 2067}, "years", 23},
-		{[]uint16{1984, 1905, 2067, 2140}, "", 0},
+		{[]uint16{1984, 1905, 2067, 2340}, "", 0},
 		{[]uint16{20, 24, 11, 25}, "date", 20},
 		{[]uint16{2024, 11, 25}, "date", 20},
 		{[]uint16{2511, 2024}, "date", 20},
@@ -63,15 +64,28 @@ func TestGuessable(t *testing.T) {
 		{[]uint16{1337, 31337, 4242, 28816}, "", 0},
 		{[]uint16{8443, 443, 51820}, "well-known services", 30},
 		{[]uint16{8443, 1984, 4545}, "each is round, a year", 34},
-		{[]uint16{40213, 40391, 40400}, "within 256", 39},
+		{[]uint16{40213, 40391, 40400}, "within 188", 39},
 		{[]uint16{40213, 40391, 40400, 40301, 40277, 40222, 40333}, "", 0}, // but these are many
 		{[]uint16{40213, 40391, 40469}, "", 0},
 	}
 	for _, tt := range tests {
 		got, ok := Guessable(ports(tt.ports...))
+		if !ok {
+			got = Pattern{}
+		}
 		if ok != (tt.want != "") || !strings.Contains(got.Text, tt.want) || math.Round(got.Bits) != tt.bits || got.First > got.Bits {
 			t.Errorf("Guessable(%v) is %+v, want %q with %g bits", tt.ports, got, tt.want, tt.bits)
 		}
+	}
+	wide := ports(40000, 40311, 40999, 40100, 40756, 40517, 40222)
+	if got := PatternOf(wide); got.Text != "they are all within 1000 of one another" || math.Round(got.Bits) != 86 {
+		t.Errorf("of a range of 1000 ports: %+v", got)
+	}
+	if got, ok := Guessable(wide); ok {
+		t.Errorf("a cloud's range of ports is easy to guess: %+v", got)
+	}
+	if got, ok := Guessable(ports(slices.Repeat([]uint16{7100, 8200}, 8)...)); !ok || math.Round(got.Bits) != 48 {
+		t.Errorf("two ports eight times: %+v, %v", got, ok)
 	}
 	mixed := ports(7000, 8100, 9000)
 	mixed[1].Proto = port.TCP
