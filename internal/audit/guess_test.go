@@ -147,9 +147,9 @@ func TestBurst(t *testing.T) {
 		{200, 2, 2, false, true, 1.2},
 		{200, 2, 2, false, false, 1.2},
 		{200, 2, 3, true, true, 1.7}, // a connection for each
-		{40, 3, 3, false, false, 1.2},
-		{40, 3, 4, true, false, 1.2},
-		{40, 3, 4, false, true, 2.2}, // no overlap
+		{32, 3, 3, false, false, 1.2},
+		{32, 3, 4, true, false, 1.2},
+		{32, 3, 4, false, true, 2.2}, // no overlap
 	}
 	for _, tt := range tests {
 		t.Run(fmt.Sprintf("%+v", tt), func(t *testing.T) {
