@@ -41,6 +41,13 @@ func TestUfw(t *testing.T) {
 		}
 		s.sh(`mkdir -p "$1/etc" && cp -a /etc/ufw /etc/default "$1/etc/" && cp /usr/share/ufw/iptables/user*.rules "$1/etc/ufw/"`, s.root)
 		s.ufw("--force", "enable")
+		// A first policy comes with what ufw has to be told.
+		cmd := s.command("/proc/self/exe", "init", "-c", s.root+"/first.toml", "--opens", "tcp/22")
+		cmd.Env = append(cmd.Env, asTirl+"=1")
+		out, code := s.run(s.Server, cmd)
+		if code != 0 || !strings.Contains(out, "found ufw on this host\n") || !strings.Contains(out, "hint: sudo ufw allow 22/tcp\n") {
+			s.Errorf("init ends with %d and says\n%s", code, out)
+		}
 		s.ufw("allow", "22/tcp")
 		s.lives(0)
 
