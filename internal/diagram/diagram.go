@@ -5,6 +5,8 @@ package diagram
 
 import (
 	"fmt"
+	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -99,9 +101,9 @@ func whom(d *automaton.Door) string {
 	case 0:
 		return ""
 	case 1:
-		return "from " + d.From[0].String()
+		return "from " + network(d.From[0])
 	default:
-		return fmt.Sprintf("from %s +%d", d.From[0], n-1)
+		return fmt.Sprintf("from %s +%d", network(d.From[0]), n-1)
 	}
 }
 
@@ -119,7 +121,55 @@ func rules(g *automaton.Program) []string {
 	if g.StepTimeout >= policy.Day {
 		limit = "No time limit between steps."
 	}
-	return []string{"A wrong packet may itself be a first knock. " + repeat, limit, heard(g)}
+	lines := []string{"A wrong packet may itself be a first knock. " + repeat, limit, heard(g)}
+	if who := trusted(g); who != "" {
+		lines = append(lines, "Always let in, without a knock: "+who+".")
+	}
+	if what := public(g); what != "" {
+		lines = append(lines, "Public: "+what+".")
+	}
+	return lines
+}
+
+// mostListed is how many of a list the legend names.
+const mostListed = 6
+
+// some lists the first few.
+func some(words []string) string {
+	if more := len(words) - mostListed; more > 0 {
+		words = append(slices.Clone(words[:mostListed]), fmt.Sprintf("%d more", more))
+	}
+	return strings.Join(words, ", ")
+}
+
+func trusted(g *automaton.Program) string {
+	var words []string
+	for _, name := range g.Ifaces {
+		words = append(words, "interface "+name)
+	}
+	for _, p := range g.Trust {
+		words = append(words, network(p))
+	}
+	return some(words)
+}
+
+func public(g *automaton.Program) string {
+	var words []string
+	for _, r := range g.Public {
+		words = append(words, r.String())
+	}
+	for _, p := range g.Protos {
+		words = append(words, p.String())
+	}
+	return some(words)
+}
+
+// network writes a single address without its length.
+func network(p netip.Prefix) string {
+	if p.IsSingleIP() {
+		return p.Addr().String()
+	}
+	return p.String()
 }
 
 // heard says which packets "anything else" are.

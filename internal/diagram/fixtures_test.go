@@ -57,6 +57,7 @@ func once(name string, opens []port.Range, knocks ...uint16) policy.Door {
 func reference() *policy.Policy {
 	p := guard(once("ssh", tcp(22), 12345, 23456, 34567))
 	p.Mode, p.Public.Services = policy.Firewall, tcp(80)
+	p.Trust = policy.Trust{Prefixes: []netip.Prefix{netip.MustParsePrefix("198.51.100.7/32")}, Interfaces: []string{"wg0"}}
 	p.Knocking.StepTimeout, p.Knocking.Duplicates = policy.Day, policy.ResetDuplicates
 	return p
 }

@@ -1,6 +1,7 @@
 package diagram
 
 import (
+	"fmt"
 	"unicode/utf8"
 
 	"tirl/internal/automaton"
@@ -24,6 +25,7 @@ const (
 	textWidth = 7  // of a character in a door or the legend
 	boldWidth = 9  // of a character of a door's name
 	maxLine   = 34 // characters in a door
+	maxFrom   = 3  // lines of networks in a door
 )
 
 // layout says where everything stands: depth is the column, a door is a row.
@@ -46,7 +48,7 @@ func newLayout(t *tree) *layout {
 		bottom = max(bottom, l.lane+lineHeight)
 	}
 	l.legend = bottom + margin
-	l.height = l.legend + lineHeight*len(rules(t.g)) + margin
+	l.height = l.legend + lineHeight*len(l.legendLines()) + margin
 	if l.lane == 0 {
 		l.height += lineHeight
 	}
@@ -101,7 +103,7 @@ func (l *layout) size() {
 			l.width = max(l.width, l.doorLeft(s)+l.doorWidth)
 		}
 	}
-	for _, r := range append(rules(l.g), title(l.g)) {
+	for _, r := range append(l.legendLines(), title(l.g)) {
 		l.width = max(l.width, margin+textWidth*utf8.RuneCountInString(r))
 	}
 	l.width += margin
@@ -137,9 +139,24 @@ func (l *layout) doorLeft(s automaton.State) int {
 
 // inside lists what is written in a door, its name first.
 func (l *layout) inside(d *automaton.Door) []string {
-	lines := []string{clip(d.Name, maxName, "…"), clip("opens "+l.services(d), maxLine, "…"), l.howLong(d)}
-	if w := whom(d); w != "" {
-		lines = append(lines, clip(w, maxLine, "…"))
+	lines := []string{clip(d.Name, maxName, "…"), clip("opens "+l.services(d), maxLine, "…"), "to one connection"}
+	if c := l.class(d); !c.Once {
+		lines[2] = "to new connections for " + span(c.OpenFor)
+	}
+	for i, p := range d.From {
+		if i == maxFrom-1 && len(d.From) > maxFrom {
+			return append(lines, fmt.Sprintf("or from %d networks more", len(d.From)-i))
+		}
+		word := "from "
+		if i > 0 {
+			word = "or from "
+		}
+		lines = append(lines, clip(word+network(p), maxLine, "…"))
 	}
 	return lines
+}
+
+// legendLines are those below the picture.
+func (l *layout) legendLines() []string {
+	return append([]string{"In a circle: how many knocks are done."}, rules(l.g)...)
 }

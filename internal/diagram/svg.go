@@ -16,7 +16,6 @@ text { font: 13px system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", s
 .title { font-size: 16px; font-weight: 600 }
 .name { font-size: 14px; font-weight: 600 }
 .knock { font: 12.5px ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace }
-.small { font-size: 10px }
 .soft { fill: #52606d }
 .mid { text-anchor: middle }
 .place { fill: #f1f5f9; stroke: #52606d; stroke-width: 1.5 }
@@ -101,11 +100,7 @@ func (im *image) knockStep(s automaton.State) {
 	im.label(im.left(s), im.y[s], im.knock(s))
 	if im.g.Standing(s) {
 		im.f(`<circle class="place" cx="%d" cy="%d" r="%d"/>`, im.left(s)+radius, im.y[s], radius)
-		class := "mid"
-		if len(im.name(s)) > 4 {
-			class = "mid small"
-		}
-		im.f(`<text class="%s" x="%d" y="%d">%s</text>`, class, im.left(s)+radius, im.y[s]+5, im.name(s))
+		im.f(`<text class="mid" x="%d" y="%d">%d</text>`, im.left(s)+radius, im.y[s]+5, im.g.Places[s].Depth)
 	}
 	if d == nil {
 		return
@@ -187,7 +182,7 @@ func (im *image) explain() {
 		im.f(`<text class="backtext" x="%d" y="%d">%s</text>`, margin+52, y, escape(backToStart))
 		y += lineHeight
 	}
-	for _, r := range rules(im.g) {
+	for _, r := range im.legendLines() {
 		im.f(`<text class="soft" x="%d" y="%d">%s</text>`, margin, y, escape(r))
 		y += lineHeight
 	}
