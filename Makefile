@@ -1,5 +1,6 @@
 # make demo   the main job, in private network namespaces
 # make test   every test, on the real kernel
+# make soak   random policies and packets against the kernel, until interrupted, or SOAK=10m
 # make lint   go vet, staticcheck, gofmt, and the builds for other systems
 # make install   tirl into $(DESTDIR)$(PREFIX)/sbin
 
@@ -14,7 +15,7 @@ CLIENTS = nc.openbsd=netcat-openbsd nc.traditional=netcat-traditional hping3=hpi
 VERSION = $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 BUILD = CGO_ENABLED=0 go build -trimpath -ldflags "-X tirl/internal/cli.version=$(VERSION)"
 
-.PHONY: all demo test lint install
+.PHONY: all demo test soak lint install
 all: bin/tirl
 
 .PHONY: bin/tirl
@@ -28,6 +29,14 @@ demo: bin/tirl
 test:
 	@scripts/need $(RUN) $(CLIENTS)
 	@scripts/test
+
+# SEED=N begins with the policy and trace of that number, VECTORS=DIR is where
+# what fails is saved.
+SOAK = 8760h
+soak:
+	@scripts/need $(RUN)
+	@go test -c -o bin/soak.test ./spec
+	@cd spec && ../bin/soak.test -test.run '^TestSoak$$' -test.timeout 0 -soak $(SOAK) $(if $(SEED),-seed $(SEED)) $(if $(VECTORS),-vectors $(abspath $(VECTORS)))
 
 lint:
 	@test -z "$$(gofmt -l .)" || { gofmt -l . >&2; echo "lint: gofmt would change these" >&2; exit 1; }

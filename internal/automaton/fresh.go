@@ -18,6 +18,9 @@ func AlwaysICMPv6() []uint8 { return slices.Clone(alwaysICMPv6[:]) }
 // fresh says whether a packet tries to begin something and is to be judged by
 // the doors; if not, why not.
 func (g *Program) fresh(p Packet) (Reason, bool) {
+	if !p.Cut.Comes() {
+		return Incomplete, false
+	}
 	if why, let := g.exempt(p); let {
 		return why, false
 	}

@@ -55,8 +55,8 @@ func (in *Interpreter) Packet(p Packet) Outcome {
 		in.hear(p, &out)
 	} else {
 		out.Reason = reason
-		if reason == IsInvalid || reason == NotUnicast {
-			// Nobody may answer these (RFC 1122, section 3.2.2).
+		if reason == IsInvalid || reason == NotUnicast || reason == Incomplete {
+			// Nobody may answer the former (RFC 1122, section 3.2.2), and the last never is a packet.
 			out.Verdict = Dropped
 		}
 	}

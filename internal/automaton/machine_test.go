@@ -95,6 +95,9 @@ func (m *machine) packet(p automaton.Packet) automaton.Verdict {
 
 // filter is what rules do before any look-up of a place.
 func (m *machine) filter(p automaton.Packet, service bool) (verdict automaton.Verdict, final bool) {
+	if p.Cut == automaton.First || p.Cut == automaton.Later || p.Cut == automaton.Overlapping {
+		return automaton.Dropped, true
+	}
 	accepted := p.Iface == "lo" || p.Conn == automaton.Established ||
 		slices.Contains(m.g.Ifaces, p.Iface) ||
 		slices.ContainsFunc(m.g.Trust, func(n netip.Prefix) bool { return n.Contains(p.Src) }) ||

@@ -46,6 +46,8 @@ const (
 	PSH
 	ACK
 	URG
+	ECE
+	CWR
 )
 
 // Packet is one packet as it comes to the host.
@@ -60,6 +62,8 @@ type Packet struct {
 	Conn    Conn
 	Dest    Dest
 	Iface   string // where it came in; "lo" is the loopback device
+	With    Headers
+	Cut     Cut
 }
 
 // begins says whether the packet is a TCP SYN that can open a connection.
@@ -104,6 +108,7 @@ const (
 	Nothing                     // at the start, and no first knock
 	Opened                      // the last knock of a timed door
 	Excluded                    // the last knock, from outside the door's from
+	Incomplete                  // fragments that make no packet
 )
 
 // Outcome is what the interpreter made of one packet.

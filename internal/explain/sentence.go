@@ -31,6 +31,7 @@ func reasonName(r automaton.Reason) string {
 		automaton.Nothing:       "nothing",
 		automaton.Opened:        "opened",
 		automaton.Excluded:      "excluded",
+		automaton.Incomplete:    "incomplete",
 	}
 	if int(r) >= len(names) {
 		return ""
@@ -50,6 +51,8 @@ func (n *narrator) sentence(e *event, m *memory) string {
 		return fmt.Sprintf("%s: sent to %s, not to this host alone; never a knock", n.refusal(e), e.packet.Dest)
 	case automaton.IsInvalid:
 		return n.refusal(e) + ": connection tracking cannot place it; it changes nothing"
+	case automaton.Incomplete:
+		return n.refusal(e) + ": fragments that make no packet; nobody sees them"
 	case automaton.Granted:
 		return n.granting(e)
 	case automaton.Limited:

@@ -25,7 +25,7 @@ func (i *Injector) fence(ctx context.Context) error {
 	i.token++
 	token := MAC{0x02, 0xfe}
 	be.PutUint32(token[2:], i.token)
-	if err := i.write(arpProbe(token)); err != nil {
+	if err := i.write(arpProbe(token), Cable{}); err != nil {
 		return err
 	}
 	found, err := i.read(ctx, token, time.Now().Add(fenceTimeout))

@@ -130,12 +130,17 @@ func (i *Injector) Send(ctx context.Context, packets ...Packet) error {
 
 // SendFrames is [Injector.Send] for frames that the caller has made.
 func (i *Injector) SendFrames(ctx context.Context, frames ...[]byte) error {
+	return i.SendBy(ctx, Cable{}, frames...)
+}
+
+// SendBy is [Injector.SendFrames] by another cable between client and server.
+func (i *Injector) SendBy(ctx context.Context, by Cable, frames ...[]byte) error {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	for chunk := range slices.Chunk(frames, batch) {
 		err := i.thread.do(func() error {
 			for _, frame := range chunk {
-				if err := i.write(frame); err != nil {
+				if err := i.write(frame, by); err != nil {
 					return err
 				}
 			}
@@ -224,7 +229,10 @@ func (i *Injector) take(fits func(Answer) bool) (Answer, bool) {
 	return a, true
 }
 
-func (i *Injector) write(frame []byte) error {
-	_, err := unix.Write(i.socket, frame)
-	return os.NewSyscallError("write", err)
+func (i *Injector) write(frame []byte, by Cable) error {
+	if by.client == 0 {
+		_, err := unix.Write(i.socket, frame)
+		return os.NewSyscallError("write", err)
+	}
+	return os.NewSyscallError("sendto", unix.Sendto(i.socket, frame, 0, &unix.SockaddrLinklayer{Ifindex: by.client}))
 }

@@ -24,17 +24,17 @@ const observerRules = `table inet lab_observer {
 	set passed { typeof @th,64,32; flags dynamic; size 1048576; }
 	chain arrive {
 		type filter hook prerouting priority -500; policy accept;
-		iifname "` + ServerDevice + `" meta l4proto udp add @arrived { @th,64,32 }
-		iifname "` + ServerDevice + `" meta l4proto tcp add @arrived { @th,32,32 }
-		iifname "` + ServerDevice + `" meta l4proto { icmp, icmpv6 } add @arrived { @th,32,32 }
-		iifname "` + ServerDevice + `" meta l4proto != { tcp, udp, icmp, icmpv6 } add @arrived { @th,0,32 }
+		iif != "lo" meta l4proto udp add @arrived { @th,64,32 }
+		iif != "lo" meta l4proto tcp add @arrived { @th,32,32 }
+		iif != "lo" meta l4proto { icmp, icmpv6 } add @arrived { @th,32,32 }
+		iif != "lo" meta l4proto != { tcp, udp, icmp, icmpv6 } add @arrived { @th,0,32 }
 	}
 	chain pass {
 		type filter hook input priority 500; policy accept;
-		iifname "` + ServerDevice + `" meta l4proto udp add @passed { @th,64,32 }
-		iifname "` + ServerDevice + `" meta l4proto tcp add @passed { @th,32,32 }
-		iifname "` + ServerDevice + `" meta l4proto { icmp, icmpv6 } add @passed { @th,32,32 }
-		iifname "` + ServerDevice + `" meta l4proto != { tcp, udp, icmp, icmpv6 } add @passed { @th,0,32 }
+		iif != "lo" meta l4proto udp add @passed { @th,64,32 }
+		iif != "lo" meta l4proto tcp add @passed { @th,32,32 }
+		iif != "lo" meta l4proto { icmp, icmpv6 } add @passed { @th,32,32 }
+		iif != "lo" meta l4proto != { tcp, udp, icmp, icmpv6 } add @passed { @th,0,32 }
 	}
 }
 `
@@ -54,7 +54,7 @@ func (o *Observer) Close(ctx context.Context) error {
 	return err
 }
 
-// Arrived gives the tags of the packets that came in by the cable.
+// Arrived gives the tags of the packets that came in by a cable.
 func (o *Observer) Arrived(ctx context.Context) (map[uint32]bool, error) {
 	return o.list(ctx, "arrived")
 }

@@ -75,16 +75,19 @@ const (
 var be = binary.BigEndian
 
 // Frame gives the packet as an Ethernet frame, without the check sequence.
-func (p Packet) Frame() ([]byte, error) {
+func (p Packet) Frame() ([]byte, error) { return p.frame(p.transport(), nil) }
+
+// frame makes a frame with what follows the IP headers, or a fragment of that.
+func (p Packet) frame(body []byte, f *fragment) ([]byte, error) {
 	if p.Src.Is4() != p.Dst.Is4() || !p.Src.IsValid() || !p.Dst.IsValid() {
 		return nil, fmt.Errorf("no packet goes from %s to %s", p.Src, p.Dst)
 	}
 	frame := p.ethernet()
 	var err error
 	if p.Dst.Is4() {
-		frame, err = p.appendIPv4(frame)
+		frame, err = p.appendIPv4(frame, body, f)
 	} else {
-		frame, err = p.appendIPv6(frame)
+		frame, err = p.appendIPv6(frame, body, f)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("make a packet: %w", err)
@@ -132,7 +135,7 @@ func (p Packet) ttl() uint8 {
 	return p.TTL
 }
 
-func (p Packet) appendIPv4(frame []byte) ([]byte, error) {
+func (p Packet) appendIPv4(frame, body []byte, f *fragment) ([]byte, error) {
 	if len(p.Extensions) > 0 {
 		return nil, errors.New("IPv4 has no extension headers")
 	}
@@ -140,13 +143,16 @@ func (p Packet) appendIPv4(frame []byte) ([]byte, error) {
 	if len(options) > 40 {
 		return nil, fmt.Errorf("%d bytes of IPv4 options, 40 is the most", len(options))
 	}
-	body := p.transport()
 	header := make([]byte, ipv4Header, ipv4Header+len(options))
 	header = append(header, options...)
 	header[0] = 4<<4 | uint8(len(header)/4)
 	be.PutUint16(header[2:], uint16(len(header)+len(body)))
 	be.PutUint16(header[4:], uint16(p.Tag)) // identification
 	header[6] = 1 << 6                      // do not fragment
+	if f != nil {
+		be.PutUint16(header[4:], uint16(f.id))
+		be.PutUint16(header[6:], f.place(0))
+	}
 	header[8] = p.ttl()
 	header[9] = uint8(p.Proto)
 	copy(header[12:], p.Src.AsSlice())
@@ -155,12 +161,16 @@ func (p Packet) appendIPv4(frame []byte) ([]byte, error) {
 	return append(append(frame, header...), body...), nil
 }
 
-func (p Packet) appendIPv6(frame []byte) ([]byte, error) {
+func (p Packet) appendIPv6(frame, body []byte, f *fragment) ([]byte, error) {
 	if len(p.Options) > 0 {
 		return nil, errors.New("IPv6 has extension headers, not options")
 	}
 	next := uint8(p.Proto)
 	var chain []byte
+	if f != nil {
+		chain = be.AppendUint32(be.AppendUint16([]byte{next, 0}, f.place(3)), f.id)
+		next = fragmentHeader
+	}
 	for i := len(p.Extensions) - 1; i >= 0; i-- {
 		e := p.Extensions[i]
 		h := pad(append([]byte{next, 0}, e.Data...), 8)
@@ -168,7 +178,7 @@ func (p Packet) appendIPv6(frame []byte) ([]byte, error) {
 		chain = append(h, chain...)
 		next = uint8(e.Header)
 	}
-	body := append(chain, p.transport()...)
+	body = append(chain, body...)
 	header := make([]byte, ipv6Header)
 	header[0] = 6 << 4
 	be.PutUint16(header[4:], uint16(len(body)))

@@ -77,21 +77,7 @@ func (p *Pair) wire(opts PairOptions) error {
 			return err
 		}
 	}
-	err := p.Server.Do(func() error {
-		return netlink.LinkAdd(&netlink.Veth{
-			LinkAttrs:        netlink.LinkAttrs{Name: ServerDevice, HardwareAddr: hardware(ServerMAC()), TxQLen: -1},
-			PeerName:         ClientDevice,
-			PeerHardwareAddr: hardware(ClientMAC()),
-			PeerNamespace:    netlink.NsFd(p.Client.file.Fd()),
-		})
-	})
-	if err != nil {
-		return fmt.Errorf("add a veth: %w", err)
-	}
-	if err := p.Server.Do(func() error { return raise("lo", ServerDevice) }); err != nil {
-		return err
-	}
-	if err := p.Client.Do(func() error { return raise("lo", ClientDevice) }); err != nil {
+	if err := p.lay(ServerDevice, ClientDevice); err != nil {
 		return err
 	}
 	if err := p.Server.Do(func() error { return dress(ServerDevice, 1, 1) }); err != nil {
@@ -101,6 +87,48 @@ func (p *Pair) wire(opts PairOptions) error {
 		return err
 	}
 	return p.Server.Do(func() error { return routeToClient(opts) })
+}
+
+// lay joins two devices by a cable and sets them up.
+func (p *Pair) lay(server, client string) error {
+	err := p.Server.Do(func() error {
+		return netlink.LinkAdd(&netlink.Veth{
+			LinkAttrs:        netlink.LinkAttrs{Name: server, HardwareAddr: hardware(ServerMAC()), TxQLen: -1},
+			PeerName:         client,
+			PeerHardwareAddr: hardware(ClientMAC()),
+			PeerNamespace:    netlink.NsFd(p.Client.file.Fd()),
+		})
+	})
+	if err != nil {
+		return fmt.Errorf("add a veth: %w", err)
+	}
+	if err := p.Server.Do(func() error { return raise("lo", server) }); err != nil {
+		return err
+	}
+	return p.Client.Do(func() error { return raise("lo", client) })
+}
+
+// Cable is one between client and server. The zero value is the one that every
+// pair has.
+type Cable struct{ client int } // the index of the client's device
+
+// AddCable gives the server another device. It has the link-layer address of the
+// first one and no address of its own; the server answers by the first one.
+func (p *Pair) AddCable(device string) (c Cable, err error) {
+	client := "c-" + device
+	if err = p.lay(device, client); err != nil {
+		return c, err
+	}
+	for name, n := range map[string]*Namespace{device: p.Server, client: p.Client} {
+		err = errors.Join(err, n.Do(func() error {
+			link, err := awaitLink(name)
+			if err == nil && name == client {
+				c.client = link.Attrs().Index
+			}
+			return err
+		}))
+	}
+	return c, err
 }
 
 func hardware(m MAC) net.HardwareAddr { return m[:] }

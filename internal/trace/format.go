@@ -68,12 +68,14 @@ func (s Step) words() string {
 	word(p.Conn != automaton.New, "state", p.Conn.String())
 	word(p.Dest != automaton.ToHost, "to", p.Dest.String())
 	word(p.Iface != "", "via", p.Iface)
+	word(p.With != 0, "with", p.With.String())
+	word(p.Cut != automaton.Uncut, "as", p.Cut.String())
 	word(s.Len() > 1 && s.Gap != SweepGap, "gap", Span(s.Gap))
 	return b.String()
 }
 
 // flagNames are in the order of the bits.
-var flagNames = [...]string{"fin", "syn", "rst", "psh", "ack", "urg"}
+var flagNames = [...]string{"fin", "syn", "rst", "psh", "ack", "urg", "ece", "cwr"}
 
 func flagText(flags uint8) string {
 	var names []string

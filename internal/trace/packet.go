@@ -13,7 +13,7 @@ import (
 
 const (
 	expectedTargets = "tcp/PORT, udp/PORT, icmp, icmpv6, proto/N or wait"
-	expectedWords   = "from, sport, ttl, flags, type, state, to, via or gap"
+	expectedWords   = "from, sport, ttl, flags, type, state, to, via, with, as or gap"
 )
 
 // line is a packet that is being read.
@@ -135,6 +135,10 @@ func (l *line) word(name string) func(token) *Error {
 		return choice(&p.Dest, automaton.ToElsewhere)
 	case "via":
 		return l.via
+	case "with":
+		return l.with
+	case "as":
+		return choice(&p.Cut, automaton.Overlapping)
 	case "gap":
 		return func(t token) (err *Error) {
 			l.step.Gap, err = span(t, t.text)
@@ -179,6 +183,19 @@ func (l *line) via(t token) *Error {
 	return nil
 }
 
+// with reads a list of headers.
+func (l *line) with(t token) *Error {
+	for name := range strings.SplitSeq(t.text, ",") {
+		h, ok := automaton.Header(name)
+		if !ok {
+			return t.errorf("expected headers such as record or hop,routing (%s), not %s",
+				strings.ReplaceAll((^automaton.Headers(0)).String(), ",", ", "), t)
+		}
+		l.step.Packet.With |= h
+	}
+	return nil
+}
+
 func printable(s string) bool {
 	return strings.IndexFunc(s, func(r rune) bool { return r <= ' ' || r > '~' || r == '"' }) < 0
 }
@@ -200,6 +217,7 @@ func (l *line) fill() {
 // check refuses packets that cannot be.
 func (l *line) check(target token) *Error {
 	p := l.step.Packet
+	v4, v6 := p.Src.Is4(), p.Src.Is6()
 	transport := p.To.Proto == port.TCP || p.To.Proto == port.UDP
 	isICMP := p.To.Proto == port.ICMP || p.To.Proto == port.ICMPv6
 	for _, rule := range []struct {
@@ -211,7 +229,12 @@ func (l *line) check(target token) *Error {
 		{"flags", p.To.Proto == port.TCP, "only tcp has flags"},
 		{"type", isICMP, "only icmp and icmpv6 have types"},
 		{"gap", l.sweep, "only a sweep, such as udp/1-100, has a gap"},
-		{"to", p.Dest != automaton.ToBroadcast || p.Src.Is4(), "IPv6 has no broadcast"},
+		{"to", p.Dest != automaton.ToBroadcast || v4, "IPv6 has no broadcast"},
+		{"with", v6 || p.With.IPv4(), "IPv4 has no extension headers"},
+		{"with", v4 || p.With.IPv6(), "IPv6 has extension headers, not options"},
+		{"as", v6 || p.Cut != automaton.Atomic, "an atomic fragment is one of IPv6"},
+		{"as", v4 || p.Cut != automaton.Tiny || p.To.Proto != port.TCP || p.Conn == automaton.Invalid,
+			"tiny fragments of TCP are invalid in IPv6 (RFC 8200, section 4.5)"},
 	} {
 		if word, ok := l.at[rule.word]; ok && !rule.allowed {
 			return word.errorf("%s", rule.text)

@@ -13,11 +13,15 @@
 //	from ADDRESS   the source; later packets keep it       (192.0.2.7)
 //	sport PORT     source port                             (left open)
 //	ttl N          TTL or hop limit                        (64)
-//	flags F,F...   TCP: fin syn rst psh ack urg, or none   (syn; ack if established)
+//	flags F,F...   TCP: fin syn rst psh ack urg ece cwr, or none  (syn; ack if established)
 //	type N         type of icmp and icmpv6                 (echo request: 8, 128)
 //	state STATE    new, established, related, invalid or untracked  (new)
 //	to DEST        host, broadcast, multicast, anycast or elsewhere (host)
 //	via NAME       the interface that it comes in by       (left open)
+//	with H,H...    headers in front: priority, a VLAN tag that names none; of IPv4
+//	               nop record timestamp alert, of IPv6 hop routing destination
+//	as CUT         whole, or in pieces: fragments reversed tiny atomic; in pieces
+//	               that make no packet: first later overlapping (whole)
 //	gap TIME       of a sweep: from one packet to the next (1ms)
 //
 // In brackets stands what holds without the word. A packet is addressed to

@@ -1,6 +1,6 @@
 // Package automatontest draws random policies and traces for tests that hold one
-// form of an automaton against another. Ports, sources and times are few, so
-// that sequences begin alike, overlap and collide.
+// form of an automaton against another, be it in a kernel. Ports, sources and
+// times are few, so that sequences begin alike, overlap and collide.
 package automatontest
 
 import (
@@ -19,16 +19,18 @@ import (
 // Options say what may be drawn. The zero value draws everything.
 type Options struct {
 	// Laboratory leaves out what cannot be done in a pair of network namespaces,
-	// or not by every backend: parts of seconds, related packets, other
-	// interfaces and addresses of the host.
+	// or not by every backend: parts of seconds, other addresses of the host.
 	Laboratory bool
+	// Span is how long a trace for the laboratory may take.
+	Span time.Duration
 }
 
-// Ports that random policies use. No port is of two kinds.
+// Ports that random policies use. No port is of two kinds, and no sequence of
+// them goes on in small equal steps.
 func knocks() []port.Port {
 	return []port.Port{
-		{Proto: port.UDP, Number: 1001}, {Proto: port.UDP, Number: 1002}, {Proto: port.UDP, Number: 1003},
-		{Proto: port.TCP, Number: 1001}, {Proto: port.TCP, Number: 1002},
+		{Proto: port.UDP, Number: 1001}, {Proto: port.UDP, Number: 1020}, {Proto: port.UDP, Number: 1003},
+		{Proto: port.TCP, Number: 1040}, {Proto: port.TCP, Number: 1006},
 	}
 }
 
@@ -43,50 +45,48 @@ func publics() []port.Range {
 	return []port.Range{{Proto: port.TCP, First: 80, Last: 81}, {Proto: port.UDP, First: 53, Last: 53}}
 }
 
-// Sources are the addresses that random packets come from: two of IPv4, two of
-// one /64 and one of another.
-func Sources() []netip.Addr {
-	return []netip.Addr{
-		netip.MustParseAddr("10.9.0.20"), netip.MustParseAddr("198.18.0.1"),
-		netip.MustParseAddr("2001:db8:a::1"), netip.MustParseAddr("2001:db8:a::2"), netip.MustParseAddr("2001:db8:a:1::1"),
-	}
-}
+// Device is an interface of the host that policies may trust.
+const Device = "wg0"
 
 // Policy draws a small policy whose sequences are none the beginning of another.
-func Policy(t *rapid.T, o Options) *policy.Policy {
+func Policy(t *rapid.T, o Options) *policy.Policy { return o.policy(rolls(t)) }
+
+func (o Options) policy(roll dice) *policy.Policy {
 	p := &policy.Policy{
 		Version: 1,
-		Mode:    pick(t, "mode", policy.Guard, policy.Firewall),
+		Backend: policy.BackendAuto,
+		Mode:    pick(roll, "mode", policy.Guard, policy.Firewall),
 		Refuse:  policy.Drop,
 		Knocking: policy.Knocking{
-			StepTimeout: o.span(t, "step timeout", time.Second, 2*time.Second, policy.Day),
-			Duplicates:  pick(t, "duplicates", policy.IgnoreDuplicates, policy.ResetDuplicates),
-			MatchTTL:    pick(t, "match ttl", false, false, true),
-			IPv6Prefix:  pick(t, "ipv6 prefix", 128, 64),
-			PerSource:   pick(t, "per source", 1, 2, 20, 10000),
+			StepTimeout: o.span(roll, "step timeout", time.Second, 2*time.Second, policy.Day),
+			Duplicates:  pick(roll, "duplicates", policy.IgnoreDuplicates, policy.ResetDuplicates),
+			MatchTTL:    pick(roll, "match ttl", false, false, true),
+			IPv6Prefix:  pick(roll, "ipv6 prefix", 128, 64),
+			PerSource:   pick(roll, "per source", 1, 2, 20, 10000),
 			Sources:     100,
 		},
-		Log: policy.Log{Events: pick(t, "events", policy.NoEvents, policy.KernelEvents, policy.NflogEvents)},
+		Boot: policy.Boot{OnFailure: policy.CloseOnFailure},
+		Log:  policy.Log{Events: pick(roll, "events", policy.NoEvents, policy.KernelEvents, policy.NflogEvents)},
 	}
 	if p.Mode == policy.Firewall {
-		p.Refuse = pick(t, "refuse", policy.Drop, policy.Reset)
-		p.Firewall = policy.FirewallOptions{ICMP: rapid.Bool().Draw(t, "icmp"), DHCP: rapid.Bool().Draw(t, "dhcp")}
-		if rapid.Bool().Draw(t, "public protocol") {
+		p.Refuse = pick(roll, "refuse", policy.Drop, policy.Reset)
+		p.Firewall = policy.FirewallOptions{ICMP: pick(roll, "icmp", false, true), DHCP: pick(roll, "dhcp", false, true)}
+		if pick(roll, "public protocol", false, true) {
 			p.Public.Protocols = []port.Proto{47}
 		}
-	} else if !o.Laboratory {
-		p.Refuse = pick(t, "refuse", policy.Drop, policy.Reset)
+	} else {
+		p.Refuse = pick(roll, "refuse", policy.Drop, policy.Drop, policy.Reset)
 	}
-	if rapid.Bool().Draw(t, "public services") {
+	if pick(roll, "public services", false, true) {
 		p.Public.Services = publics()
 	}
-	if pick(t, "trust", false, false, true) {
+	if pick(roll, "trust", false, false, true) {
 		p.Trust.Prefixes = []netip.Prefix{netip.MustParsePrefix("198.18.0.0/24")}
-		p.Trust.Interfaces = []string{"wg0"}
+		p.Trust.Interfaces = []string{Device}
 	}
-	n := rapid.IntRange(1, 4).Draw(t, "doors")
+	n := 1 + roll("doors", 4)
 	for len(p.Doors) < n {
-		if d := o.door(t, len(p.Doors)); fits(p.Doors, d) {
+		if d := o.door(roll, len(p.Doors)); fits(p.Doors, d) {
 			p.Doors = append(p.Doors, d)
 		} else {
 			n--
@@ -104,27 +104,27 @@ func Program(t *rapid.T, o Options) *automaton.Program {
 	return g
 }
 
-func (o Options) door(t *rapid.T, i int) policy.Door {
+func (o Options) door(roll dice, i int) policy.Door {
 	d := policy.Door{
 		Name:   fmt.Sprintf("d%d", i),
-		Opens:  rapid.SliceOfN(rapid.SampledFrom(services()), 1, 2).Draw(t, "opens"),
-		Knocks: rapid.SliceOfN(rapid.SampledFrom(knocks()), 1, 4).Draw(t, "knocks"),
+		Opens:  some(roll, "opens", 2, services()),
+		Knocks: some(roll, "knocks", 4, knocks()),
 	}
-	if d.Once = rapid.Bool().Draw(t, "once"); !d.Once {
-		d.OpenFor = o.span(t, "open for", time.Second, 3*time.Second, time.Minute)
+	if d.Once = pick(roll, "once", false, true); !d.Once {
+		d.OpenFor = o.span(roll, "open for", time.Second, 3*time.Second, time.Minute)
 	}
-	if pick(t, "from", false, false, true) {
+	if pick(roll, "from", false, false, true) {
 		d.From = []netip.Prefix{netip.MustParsePrefix("10.9.0.0/24"), netip.MustParsePrefix("2001:db8:a::/64")}
 	}
 	return d
 }
 
 // span draws one of a few times, or another one.
-func (o Options) span(t *rapid.T, what string, few ...time.Duration) time.Duration {
-	if o.Laboratory || rapid.Bool().Draw(t, what+" is usual") {
-		return rapid.SampledFrom(few).Draw(t, what)
+func (o Options) span(roll dice, what string, few ...time.Duration) time.Duration {
+	if o.Laboratory || pick(roll, what+" is usual", false, true) {
+		return pick(roll, what, few...)
 	}
-	return time.Duration(rapid.IntRange(1, 3000).Draw(t, what)) * time.Millisecond
+	return time.Duration(1+roll(what, 3000)) * time.Millisecond
 }
 
 func fits(doors []policy.Door, d policy.Door) bool {
@@ -133,5 +133,3 @@ func fits(doors []policy.Door, d policy.Door) bool {
 		return slices.Equal(o.Knocks[:n], d.Knocks[:n])
 	})
 }
-
-func pick[T any](t *rapid.T, what string, from ...T) T { return rapid.SampledFrom(from).Draw(t, what) }

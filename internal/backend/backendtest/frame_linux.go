@@ -12,7 +12,7 @@ import (
 
 // frame makes a packet that the server's kernel will see as p says.
 func (k *Kernel) frame(p automaton.Packet) (lab.Packet, error) {
-	if p.Iface != "" && p.Iface != lab.ServerDevice {
+	if _, ok := k.cables[p.Iface]; !ok {
 		return lab.Packet{}, fmt.Errorf("%w: it comes in by %s", ErrNotHere, p.Iface)
 	}
 	dst, err := destination(p)
@@ -27,16 +27,29 @@ func (k *Kernel) frame(p automaton.Packet) (lab.Packet, error) {
 	if f.SrcPort == 0 && (p.To.Proto == port.TCP || p.To.Proto == port.UDP) {
 		f.SrcPort = firstPort + uint16(k.tag/tagStep%50000)
 	}
+	dress(&f, p.With)
+	if p.Cut != automaton.Uncut {
+		f.Payload = make([]byte, filling)
+	}
+	if f.SrcPort == 0 && f.ICMPType == 0 {
+		// Not the bits by which GRE tells the version that PPTP uses.
+		f.Tag /= tagStep
+	}
 	switch p.Conn {
 	case automaton.New:
 	case automaton.Invalid:
 		// nf_conntrack drops nothing, but cannot place what has a wrong checksum
-		// (net.netfilter.nf_conntrack_checksum).
-		f.BadChecksum = true
+		// (net.netfilter.nf_conntrack_checksum), and by itself no TCP segment that is
+		// neither a SYN nor an ACK.
+		f.BadChecksum = p.To.Proto != port.TCP || couldBeNew(p.Flags)
 	case automaton.Untracked:
 		f.Tag |= untracked
 	case automaton.Established:
 		if err := k.continueFlow(p, &f); err != nil {
+			return lab.Packet{}, err
+		}
+	case automaton.Related:
+		if err := k.aboutFlow(p, &f); err != nil {
 			return lab.Packet{}, err
 		}
 	default:
@@ -54,9 +67,45 @@ func (k *Kernel) continueFlow(p automaton.Packet, f *lab.Packet) error {
 	fl.sent++
 	f.SrcPort = fl.srcPort
 	if p.To.Proto == port.TCP {
-		f.Flags, f.Tag, f.Ack = automaton.ACK, fl.tag+fl.sent, fl.ack
+		f.Tag, f.Ack = fl.tag+fl.sent, fl.ack
 	}
 	return nil
+}
+
+// aboutFlow makes an ICMP error about what the server said in a flow that it let
+// in. Each kind of error that says so is one that sockets only take note of.
+func (k *Kernel) aboutFlow(p automaton.Packet, f *lab.Packet) error {
+	wanted, code := uint8(3), uint8(1) // host unreachable: RFC 792
+	if p.Src.Is6() {
+		wanted, code = 1, 3 // address unreachable: RFC 4443, section 3.1
+	}
+	if p.ICMP != wanted || p.To.Proto != port.ICMP && p.To.Proto != port.ICMPv6 {
+		return fmt.Errorf("%w: a related packet that is no destination unreachable", ErrNotHere)
+	}
+	for key, fl := range k.flows {
+		if key.src != p.Src {
+			continue
+		}
+		said := lab.Packet{Src: f.Dst, Dst: p.Src, Proto: key.to.Proto, SrcPort: key.to.Number, DstPort: fl.srcPort}
+		frame, err := said.Frame()
+		f.ICMPCode, f.Payload = code, frame[etherHeader:]
+		return err
+	}
+	return fmt.Errorf("%w: %s has no flow that an error could be about", ErrNotHere, p.Src)
+}
+
+// etherHeader is the length of an Ethernet header without a tag.
+const etherHeader = 14
+
+// couldBeNew says whether connection tracking begins a flow with a TCP segment:
+// tcp_valid_flags and tcp_conntracks in net/netfilter/nf_conntrack_proto_tcp.c,
+// with net.netfilter.nf_conntrack_tcp_loose.
+func couldBeNew(flags uint8) bool {
+	switch flags &^ (automaton.PSH | automaton.ECE | automaton.CWR) {
+	case automaton.SYN, automaton.SYN | automaton.URG, automaton.ACK, automaton.ACK | automaton.URG:
+		return true
+	}
+	return false
 }
 
 // destination gives an address of the kind that the packet goes to.

@@ -36,8 +36,10 @@ type Kernel struct {
 	observer *lab.Observer
 	start    time.Time
 	tag      uint32
+	cuts     uint32 // fragmented packets
 	flows    map[flowKey]*flow
 	listens  map[port.Port]bool
+	cables   map[string]lab.Cable // by the server's device
 	open     []io.Closer
 }
 
@@ -92,7 +94,8 @@ func New(ctx context.Context, g *automaton.Program, mk Maker) (*Kernel, error) {
 	if err != nil {
 		return nil, err
 	}
-	k := &Kernel{Pair: pair, g: g, Backend: mk(pair.Server), flows: make(map[flowKey]*flow), listens: make(map[port.Port]bool)}
+	k := &Kernel{Pair: pair, g: g, Backend: mk(pair.Server), flows: make(map[flowKey]*flow), listens: make(map[port.Port]bool),
+		cables: map[string]lab.Cable{"": {}, lab.ServerDevice: {}}}
 	if err := k.prepare(ctx); err != nil {
 		return nil, errors.Join(err, k.Close())
 	}
@@ -146,27 +149,90 @@ func (k *Kernel) Send(ctx context.Context, p automaton.Packet) (automaton.Verdic
 	return v[0], nil
 }
 
-// SendAll sends packets, each at its time, and gives the verdict of each. Only
-// then does it look: it keeps up with packets a fraction of a millisecond apart.
+// SendAll sends packets, each at its time, and gives the verdict of each. It
+// looks only when it must: it keeps up with packets a fraction of a millisecond
+// apart.
 func (k *Kernel) SendAll(ctx context.Context, packets []automaton.Packet) ([]automaton.Verdict, error) {
-	frames := make([]lab.Packet, len(packets))
+	seen, err := k.Watch(ctx, packets)
+	if err != nil {
+		return nil, err
+	}
+	verdicts := make([]automaton.Verdict, len(seen))
+	for i, s := range seen {
+		verdicts[i] = s.Verdict
+	}
+	return verdicts, nil
+}
+
+// Sight is what became of a packet, and between which times of the trace the
+// kernel dealt with it.
+type Sight struct {
+	Verdict      automaton.Verdict
+	After, Until time.Duration
+}
+
+// Watch is [Kernel.SendAll], with times.
+func (k *Kernel) Watch(ctx context.Context, packets []automaton.Packet) ([]Sight, error) {
+	seen := make([]Sight, len(packets))
+	var sent []shot // and not looked at
+	look := func(end int) error {
+		verdicts, err := k.verdicts(ctx, sent)
+		for i, v := range verdicts {
+			seen[end-len(sent)+i].Verdict = v
+		}
+		sent = nil
+		return err
+	}
 	for i, p := range packets {
-		var err error
-		if frames[i], err = k.frame(p); err != nil {
-			return nil, err
+		if (p.Conn == automaton.Established || p.Conn == automaton.Related) && len(sent) > 0 { // its flow may be among them
+			if err := look(i); err != nil {
+				return nil, err
+			}
+		}
+		f, err := k.frame(p)
+		if err != nil {
+			return nil, fmt.Errorf("packet %d: %w", i+1, err)
+		}
+		frames, err := k.cut(f, p.Cut)
+		if err != nil {
+			return nil, fmt.Errorf("packet %d: %w", i+1, err)
 		}
 		if err := sleep(ctx, time.Until(k.start.Add(p.Time))); err != nil {
 			return nil, err
 		}
-		if err := k.inject.Send(ctx, frames[i]); err != nil {
+		seen[i].After = k.Late(0)
+		if err := k.inject.SendBy(ctx, k.cables[p.Iface], frames...); err != nil {
 			return nil, err
 		}
+		seen[i].Until = k.Late(0)
+		sent = append(sent, shot{f, answers(p)})
 	}
-	return k.verdicts(ctx, frames)
+	return seen, look(len(packets))
+}
+
+// shot is a packet that was sent. A program that listens answers it, or does not
+// get to see it even if no rule is in the way.
+type shot struct {
+	lab.Packet
+	answered bool
+}
+
+func answers(p automaton.Packet) bool {
+	syn := p.Flags&(automaton.SYN|automaton.ACK|automaton.RST|automaton.FIN) == automaton.SYN
+	return p.Dest == automaton.ToHost && p.Conn != automaton.Invalid && (p.To.Proto != port.TCP || syn) && !misread(p)
+}
+
+// misread says whether the host loses a packet behind all rules: where connection
+// tracking has put fragments together it takes the transport header for what
+// stands in front of the fragment header (nf_ct_frag6_reasm in
+// net/ipv6/netfilter/nf_conntrack_reasm.c moves the transport header, and
+// ip6_protocol_deliver_rcu goes by the next header of the IPv6 header).
+func misread(p automaton.Packet) bool {
+	return p.Cut != automaton.Uncut && p.With&(automaton.Routing|automaton.Destinations) != 0
 }
 
 // verdicts says what became of packets that the server has finished with.
-func (k *Kernel) verdicts(ctx context.Context, frames []lab.Packet) ([]automaton.Verdict, error) {
+func (k *Kernel) verdicts(ctx context.Context, sent []shot) ([]automaton.Verdict, error) {
 	passed, err := k.observer.Passed(ctx)
 	if err != nil {
 		return nil, err
@@ -178,15 +244,18 @@ func (k *Kernel) verdicts(ctx context.Context, frames []lab.Packet) ([]automaton
 	if err := k.observer.Forget(ctx); err != nil {
 		return nil, err
 	}
-	verdicts := make([]automaton.Verdict, len(frames))
-	for i, f := range frames {
+	verdicts := make([]automaton.Verdict, len(sent))
+	for i, s := range sent {
+		f := s.Packet
 		verdicts[i] = judge(f, passed, answers)
-		if verdicts[i] == automaton.Accept && f.Proto == port.UDP && k.listens[port.Port{Proto: f.Proto, Number: f.DstPort}] {
+		if verdicts[i] == automaton.Accept && s.answered && f.Proto == port.UDP && k.listens[port.Port{Proto: f.Proto, Number: f.DstPort}] {
 			if answers, err = k.echoed(ctx, f, answers); err != nil {
 				return nil, err
 			}
 		}
-		k.remember(f, verdicts[i], answers)
+		if s.answered {
+			k.remember(f, verdicts[i], answers)
+		}
 	}
 	return verdicts, nil
 }
@@ -204,7 +273,10 @@ func (k *Kernel) echoed(ctx context.Context, f lab.Packet, answers []lab.Answer)
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	a, err := k.inject.AwaitAnswer(ctx, echo)
-	return append(answers, a), err
+	if err != nil {
+		return nil, fmt.Errorf("%+v: %w", f, err)
+	}
+	return append(answers, a), nil
 }
 
 func judge(sent lab.Packet, passed map[uint32]bool, answers []lab.Answer) automaton.Verdict {
@@ -245,15 +317,25 @@ func (k *Kernel) remember(sent lab.Packet, v automaton.Verdict, answers []lab.An
 	k.flows[key] = f
 }
 
-// Place gives the knocks that a source has done, as the kernel holds them.
+// Place gives the knocks that a source has done, as the kernel holds them, and
+// the classes that are open to it.
 func (k *Kernel) Place(ctx context.Context, src netip.Addr, ttl uint8) ([]port.Port, []int, error) {
-	loaded, err := k.Backend.Loaded(ctx)
+	loaded, err := k.loaded(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
-	if loaded == nil {
-		return nil, nil, errors.New("nothing is loaded")
+	return k.place(loaded, src, ttl)
+}
+
+func (k *Kernel) loaded(ctx context.Context) (*backend.Loaded, error) {
+	loaded, err := k.Backend.Loaded(ctx)
+	if err == nil && loaded == nil {
+		err = errors.New("nothing is loaded")
 	}
+	return loaded, err
+}
+
+func (k *Kernel) place(loaded *backend.Loaded, src netip.Addr, ttl uint8) ([]port.Port, []int, error) {
 	src = k.g.Source(src)
 	var way []port.Port
 	for _, p := range loaded.Places {

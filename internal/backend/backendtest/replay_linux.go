@@ -47,12 +47,8 @@ func Replay(ctx context.Context, v *vector.Vector, mk Maker) error {
 	}
 	defer k.Close()
 	for _, s := range v.Steps {
-		for _, p := range s.Packets {
-			if p.Conn == automaton.Established {
-				if err := k.Listen(p.To); err != nil {
-					return err
-				}
-			}
+		if err := k.serve(s.Packets); err != nil {
+			return err
 		}
 	}
 	// The lateness of reading back counts, too: what is read is of a later time.
@@ -64,6 +60,26 @@ func Replay(ctx context.Context, v *vector.Vector, mk Maker) error {
 		}
 		if err := k.replayStep(ctx, s, tolerance); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// serve has the server listen where a packet of a flow that was answered goes to,
+// and gives it the devices that packets come in by.
+func (k *Kernel) serve(packets []automaton.Packet) error {
+	for _, p := range packets {
+		if _, ok := k.cables[p.Iface]; !ok && p.Iface != "lo" {
+			cable, err := k.Pair.AddCable(p.Iface)
+			if err != nil {
+				return err
+			}
+			k.cables[p.Iface] = cable
+		}
+		if p.Conn == automaton.Established {
+			if err := k.Listen(p.To); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

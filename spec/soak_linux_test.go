@@ -1,0 +1,113 @@
+package spec
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"runtime"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/term"
+
+	"tirl/internal/automaton/automatontest"
+	"tirl/internal/backend/backendtest"
+	"tirl/internal/lab/labtest"
+)
+
+var soak = flag.Duration("soak", 0, "how long TestSoak tries random policies and traces")
+
+// TestSoak holds every kind of kernel program against the interpreter on random
+// policies and traces until its time is over or somebody interrupts it.
+func TestSoak(t *testing.T) {
+	if *soak <= 0 {
+		t.Skip("it runs for as long as -soak says")
+	}
+	labtest.Require(t)
+	ctx, stop := signal.NotifyContext(t.Context(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	ctx, cancel := context.WithTimeout(ctx, *soak)
+	defer cancel()
+	first := *seed
+	if first == 1 {
+		first = int(time.Now().Unix())
+	}
+	fmt.Printf("soak: from seed %d on; what fails is saved in %s\n", first, *vectors)
+
+	s := soaking{T: t, next: first, first: first, live: term.IsTerminal(int(os.Stdout.Fd()))}
+	var all sync.WaitGroup
+	for range max(2, runtime.NumCPU()) {
+		all.Go(func() { s.run(ctx) })
+	}
+	all.Wait()
+	s.tell("\n")
+	if !s.live {
+		fmt.Println(s.summary())
+	}
+}
+
+// soaking counts what has been tried.
+type soaking struct {
+	*testing.T
+	live bool // tells how far it is
+
+	sync.Mutex
+	first, next                 int
+	agreed, undecided, differed int
+}
+
+func (s *soaking) run(ctx context.Context) {
+	for ctx.Err() == nil {
+		s.Lock()
+		n := s.next
+		s.next++
+		s.Unlock()
+		c := automatontest.Seeded(n, options(n))
+		for _, v := range variants {
+			if able(v, c) {
+				s.try(ctx, v, c, n)
+			}
+		}
+	}
+}
+
+func (s *soaking) try(ctx context.Context, v variant, c automatontest.Case, n int) {
+	err := differs(ctx, v, c)
+	if ctx.Err() != nil {
+		return
+	}
+	s.Lock()
+	switch {
+	case err == nil:
+		s.agreed++
+	case errors.Is(err, backendtest.ErrUndecided):
+		s.undecided++
+	default:
+		s.differed++
+	}
+	s.Unlock()
+	s.tell("")
+	if err != nil && !errors.Is(err, backendtest.ErrUndecided) {
+		text := save(ctx, v, c, n, err)
+		fmt.Printf("\nsoak: %s, seed %d: %v\n%s\n", v.name, n, err, text)
+		s.Errorf("%s, seed %d: %v", v.name, n, err)
+	}
+}
+
+func (s *soaking) tell(end string) {
+	if s.live {
+		fmt.Printf("\r%s%s", s.summary(), end)
+	}
+}
+
+func (s *soaking) summary() string {
+	s.Lock()
+	defer s.Unlock()
+	return fmt.Sprintf("soak: seeds %d to %d: %d traces agreed, %d differed, %d were undecided",
+		s.first, s.next-1, s.agreed, s.differed, s.undecided)
+}
