@@ -65,7 +65,7 @@ func TestKernelAgreesOnRandomTraces(t *testing.T) {
 						undecided++
 						count.Unlock()
 					case err != nil:
-						t.Errorf("seed %d: %v\n%s", n, err, save(t.Context(), v, c, n, err))
+						t.Errorf("seed %d: %v\n%s", n, err, save(t.Context(), *vectors, v, c, n, err))
 					}
 				})
 			}
@@ -116,29 +116,38 @@ func isDifference(err error) bool { return errors.As(err, new(backendtest.Differ
 
 // save shrinks a case on which a kernel differs and writes it as a vector. It
 // gives the vector and says where it is.
-func save(ctx context.Context, v variant, c automatontest.Case, seed int, found error) string {
+func save(ctx context.Context, dir string, v variant, c automatontest.Case, seed int, found error) string {
 	if !isDifference(found) {
 		return automatontest.Text(c.Policy)
 	}
 	deadline := time.Now().Add(shrinking)
-	c = automatontest.Shrink(c, func(c automatontest.Case) bool {
+	keeps := func(c automatontest.Case) bool {
 		if time.Now().After(deadline) || !able(v, c) {
 			return false
 		}
-		err := differs(ctx, v, c)
+		g, err := c.Program()
+		if err == nil {
+			err = backendtest.Differ(ctx, g, v.make, c.Packets)
+		}
 		if isDifference(err) {
 			found = err
-			return true
 		}
-		return false
-	})
+		return isDifference(err)
+	}
+	var d backendtest.Difference
+	if errors.As(found, &d) {
+		if about := (automatontest.Case{Policy: c.Policy, Packets: backendtest.About(c.Packets, d.Packet)}); keeps(about) {
+			c = about
+		}
+	}
+	c = automatontest.Shrink(c, keeps)
 	comment := fmt.Sprintf("Found with %s from seed %d.\n%s.", v.name, seed, found)
 	text, err := vector.Write(comment, carriers(c), automatontest.Text(c.Policy), c.Packets)
 	if err != nil {
 		return err.Error()
 	}
-	file := filepath.Join(*vectors, fmt.Sprintf("random-%s-%d.txtar", v.name, seed))
-	if err := errors.Join(os.MkdirAll(*vectors, 0o755), os.WriteFile(file, text, 0o644)); err != nil {
+	file := filepath.Join(dir, fmt.Sprintf("random-%s-%d.txtar", v.name, seed))
+	if err := errors.Join(os.MkdirAll(dir, 0o755), os.WriteFile(file, text, 0o644)); err != nil {
 		return fmt.Sprintf("not saved: %v\n%s", err, text)
 	}
 	return fmt.Sprintf("saved: %s\n%s", file, text)
@@ -162,4 +171,3 @@ func carriers(c automatontest.Case) []string {
 	}
 	return nil
 }
-

@@ -93,7 +93,7 @@ func (s *soaking) try(ctx context.Context, v variant, c automatontest.Case, n in
 	s.Unlock()
 	s.tell("")
 	if err != nil && !errors.Is(err, backendtest.ErrUndecided) {
-		text := save(ctx, v, c, n, err)
+		text := save(ctx, *vectors, v, c, n, err)
 		fmt.Printf("\nsoak: %s, seed %d: %v\n%s\n", v.name, n, err, text)
 		s.Errorf("%s, seed %d: %v", v.name, n, err)
 	}

@@ -14,9 +14,26 @@ import (
 )
 
 // Difference is where a kernel and the interpreter disagree about a trace.
-type Difference struct{ Text string }
+type Difference struct {
+	Text   string
+	Packet int // the first that it shows in, or the last of the source that ends elsewhere
+}
 
 func (d Difference) Error() string { return d.Text }
+
+// About gives the packets up to one that have to do with its source: those of the
+// same address or IPv6 network.
+func About(packets []automaton.Packet, at int) []automaton.Packet {
+	network := func(p automaton.Packet) netip.Prefix {
+		bits := 32
+		if p.Src.Is6() {
+			bits = 64
+		}
+		return netip.PrefixFrom(p.Src, bits).Masked()
+	}
+	of := network(packets[at])
+	return slices.DeleteFunc(slices.Clone(packets[:at+1]), func(p automaton.Packet) bool { return network(p) != of })
+}
 
 // ErrUndecided says that the interpreter itself gives one thing or another,
 // depending on when within the time that it was under way each packet came. On a
@@ -41,10 +58,16 @@ func Differ(ctx context.Context, g *automaton.Program, mk Maker, packets []autom
 		return err
 	}
 	seen, err := k.observe(ctx, packets)
-	if err := errors.Join(err, k.Close()); err != nil {
-		return err
+	if errors.Is(err, ErrNotHere) {
+		// Where the kernel does not let in a flow the rest of the trace cannot be.
+		packets = packets[:len(seen.packets)]
+		if differs := seen.differ(g, packets); differs != nil {
+			err = differs
+		}
+	} else if err == nil {
+		err = seen.differ(g, packets)
 	}
-	return seen.differ(g, packets)
+	return errors.Join(err, k.Close())
 }
 
 // sights is what a kernel made of a trace, and what it held in the end.
@@ -84,7 +107,7 @@ func (k *Kernel) observe(ctx context.Context, packets []automaton.Packet) (s sig
 			continue
 		}
 		if f.way, f.open, err = k.place(loaded, f.src, f.ttl); err != nil {
-			return s, Difference{"in the end " + err.Error()}
+			return s, Difference{"in the end " + err.Error(), len(packets) - 1}
 		}
 		s.final = append(s.final, f)
 	}
@@ -100,7 +123,7 @@ func (s sights) differ(g *automaton.Program, packets []automaton.Packet) error {
 		verdicts, end := s.interpret(g, packets, seed)
 		decided = slices.Equal(verdicts, first) && slices.EqualFunc(end, firstEnd, final.equal)
 	}
-	told := s.tell(packets, first, firstEnd)
+	told, at := s.tell(packets, first, firstEnd)
 	if told == "" {
 		return nil
 	}
@@ -108,27 +131,33 @@ func (s sights) differ(g *automaton.Program, packets []automaton.Packet) error {
 		return ErrUndecided
 	}
 	for seed := uint64(timings); seed < moreTimings; seed++ {
-		if verdicts, end := s.interpret(g, packets, seed); s.tell(packets, verdicts, end) == "" {
+		verdicts, end := s.interpret(g, packets, seed)
+		if agrees, _ := s.tell(packets, verdicts, end); agrees == "" {
 			return nil
 		}
 	}
-	return Difference{told}
+	return Difference{told, at}
 }
 
-// tell puts the first difference into words; "" if there is none.
-func (s sights) tell(packets []automaton.Packet, want []automaton.Verdict, end []final) string {
+// tell puts the first difference into words, "" if there is none, and says which
+// packet it is about.
+func (s sights) tell(packets []automaton.Packet, want []automaton.Verdict, end []final) (string, int) {
 	for i, p := range packets {
 		if got := s.packets[i].Verdict; got != want[i] {
-			return fmt.Sprintf("packet %d, %s from %s: the kernel says %s, the interpreter %s", i+1, p.To, p.Src, got, want[i])
+			return fmt.Sprintf("packet %d, %s from %s: the kernel says %s, the interpreter %s", i+1, p.To, p.Src, got, want[i]), i
 		}
 	}
 	for i, f := range s.final {
 		if !f.equal(end[i]) {
+			last := len(packets) - 1
+			for packets[last].Src != f.src || packets[last].TTL != f.ttl {
+				last--
+			}
 			return fmt.Sprintf("in the end %s has done %v and holds the classes %v in the kernel, %v and %v in the interpreter",
-				f.src, f.way, f.open, end[i].way, end[i].open)
+				f.src, f.way, f.open, end[i].way, end[i].open), last
 		}
 	}
-	return ""
+	return "", 0
 }
 
 // interpret is one run of the interpreter. Each packet comes at a time at which it

@@ -171,7 +171,8 @@ type Sight struct {
 	After, Until time.Duration
 }
 
-// Watch is [Kernel.SendAll], with times.
+// Watch is [Kernel.SendAll], with times. If a packet cannot be made, such as one of
+// a flow that was not let in, it gives those before.
 func (k *Kernel) Watch(ctx context.Context, packets []automaton.Packet) ([]Sight, error) {
 	seen := make([]Sight, len(packets))
 	var sent []shot // and not looked at
@@ -191,7 +192,7 @@ func (k *Kernel) Watch(ctx context.Context, packets []automaton.Packet) ([]Sight
 		}
 		f, err := k.frame(p)
 		if err != nil {
-			return nil, fmt.Errorf("packet %d: %w", i+1, err)
+			return seen[:i], errors.Join(fmt.Errorf("packet %d: %w", i+1, err), look(i))
 		}
 		frames, err := k.cut(f, p.Cut)
 		if err != nil {
@@ -205,21 +206,24 @@ func (k *Kernel) Watch(ctx context.Context, packets []automaton.Packet) ([]Sight
 			return nil, err
 		}
 		seen[i].Until = k.Late(0)
-		sent = append(sent, shot{f, answers(p)})
+		sent = append(sent, newShot(p, f))
 	}
 	return seen, look(len(packets))
 }
 
-// shot is a packet that was sent. A program that listens answers it, or does not
-// get to see it even if no rule is in the way.
+// shot is a packet that was sent.
 type shot struct {
 	lab.Packet
-	answered bool
+	answered bool // by a program that listens, if no rule is in the way
+	begins   bool // a flow that connection tracking knows
 }
 
-func answers(p automaton.Packet) bool {
+func newShot(p automaton.Packet, f lab.Packet) shot {
 	syn := p.Flags&(automaton.SYN|automaton.ACK|automaton.RST|automaton.FIN) == automaton.SYN
-	return p.Dest == automaton.ToHost && p.Conn != automaton.Invalid && (p.To.Proto != port.TCP || syn) && !misread(p)
+	s := shot{Packet: f}
+	s.answered = p.Dest == automaton.ToHost && p.Conn != automaton.Invalid && (p.To.Proto != port.TCP || syn) && !misread(p)
+	s.begins = s.answered && p.Conn == automaton.New
+	return s
 }
 
 // misread says whether the host loses a packet behind all rules: where connection
@@ -253,7 +257,7 @@ func (k *Kernel) verdicts(ctx context.Context, sent []shot) ([]automaton.Verdict
 				return nil, err
 			}
 		}
-		if s.answered {
+		if s.begins {
 			k.remember(f, verdicts[i], answers)
 		}
 	}

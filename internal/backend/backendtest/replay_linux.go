@@ -3,11 +3,13 @@ package backendtest
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
 
 	"tirl/internal/automaton"
+	"tirl/internal/port"
 	"tirl/internal/tool"
 	"tirl/internal/vector"
 )
@@ -46,10 +48,12 @@ func Replay(ctx context.Context, v *vector.Vector, mk Maker) error {
 		return err
 	}
 	defer k.Close()
+	var all []automaton.Packet
 	for _, s := range v.Steps {
-		if err := k.serve(s.Packets); err != nil {
-			return err
-		}
+		all = append(all, s.Packets...)
+	}
+	if err := k.serve(all); err != nil {
+		return err
 	}
 	// The lateness of reading back counts, too: what is read is of a later time.
 	tolerance := v.Slack() * 2 / 3
@@ -65,10 +69,13 @@ func Replay(ctx context.Context, v *vector.Vector, mk Maker) error {
 	return nil
 }
 
-// serve has the server listen where a packet of a flow that was answered goes to,
-// and gives it the devices that packets come in by.
+// serve has the server listen where a flow must be answered, and gives it the
+// devices that packets come in by. Connection tracking forgets a TCP flow that is
+// refused, so that no error can be about it.
 func (k *Kernel) serve(packets []automaton.Packet) error {
+	related := make(map[netip.Addr]bool)
 	for _, p := range packets {
+		related[p.Src] = related[p.Src] || p.Conn == automaton.Related
 		if _, ok := k.cables[p.Iface]; !ok && p.Iface != "lo" {
 			cable, err := k.Pair.AddCable(p.Iface)
 			if err != nil {
@@ -76,7 +83,10 @@ func (k *Kernel) serve(packets []automaton.Packet) error {
 			}
 			k.cables[p.Iface] = cable
 		}
-		if p.Conn == automaton.Established {
+	}
+	for _, p := range packets {
+		flow := p.Conn == automaton.Established || related[p.Src] && p.Conn == automaton.New
+		if flow && (p.To.Proto == port.TCP || p.To.Proto == port.UDP) {
 			if err := k.Listen(p.To); err != nil {
 				return err
 			}
