@@ -57,7 +57,7 @@ func TestRendered(t *testing.T) {
 		line := 0
 		for text := range strings.Lines(text) {
 			line++
-			if words, _ := split(line, strings.TrimSpace(text)); len(words) > 0 && (words[0] == "-A" || words[0] == "-I") {
+			if words, _ := new(splitter).split(line, strings.TrimSpace(text)); len(words) > 0 && (words[0] == "-A" || words[0] == "-I") {
 				want[line] = words[1] + ": " + strings.Join(essence(words[2:]), " ")
 			}
 		}

@@ -2,6 +2,7 @@ package xtables
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 
 	"tirl/internal/verify/ruleset"
@@ -29,6 +30,9 @@ func (b *builder) rule(rules []ruleset.Rule, x *context) ([]ruleset.Rule, error)
 	if err != nil {
 		return nil, err
 	}
+	if most := x.most(); most > 0 {
+		x.out = make([]ruleset.Statement, 0, most)
+	}
 	if err := x.header(); err != nil {
 		return nil, err
 	}
@@ -40,17 +44,36 @@ func (b *builder) rule(rules []ruleset.Rule, x *context) ([]ruleset.Rule, error)
 	if err := b.target(x); err != nil {
 		return nil, err
 	}
+	if sources == nil {
+		return append(rules, ruleset.Rule{Line: x.line, Text: x.text, Statements: x.out}), nil
+	}
 	for _, source := range sources {
 		rules = append(rules, ruleset.Rule{Line: x.line, Text: x.text, Statements: append(source, x.out...)})
 	}
 	return rules, nil
 }
 
-// sources reads -s: for each rule that it makes, what that begins with.
+// most is how many statements there can be.
+func (x *context) most() int {
+	n := len(x.spec.header)
+	for _, m := range x.modules {
+		n += max(1, len(m.options))
+		if m.name == "recent" || m.name == "hashlimit" {
+			n += 1 - len(m.options)
+		}
+	}
+	if x.jump != "" {
+		n++
+	}
+	return n
+}
+
+// sources reads -s: for each rule that it makes, what that begins with. nil is one
+// rule.
 func (x *context) sources() ([][]ruleset.Statement, error) {
 	o := find(x.spec.header, "-s")
 	if o == nil {
-		return [][]ruleset.Statement{nil}, nil
+		return nil, nil
 	}
 	var all [][]ruleset.Statement
 	for text := range strings.SplitSeq(o.args[0], ",") {
@@ -135,12 +158,7 @@ func (x *context) isProto(of ...uint32) bool {
 		return false
 	}
 	n, _ := protoNumber(o.args[0])
-	for _, p := range of {
-		if n == p {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(of, n)
 }
 
 // target builds what a rule does in the end.

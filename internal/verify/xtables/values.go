@@ -21,8 +21,9 @@ const (
 // protoNumber reads a protocol, with the names that iptables-save prints where
 // the host has the usual /etc/protocols. 0 is all of them.
 func protoNumber(name string) (uint32, bool) {
-	if n, err := strconv.ParseUint(name, 10, 8); err == nil {
-		return uint32(n), true
+	if name != "" && '0' <= name[0] && name[0] <= '9' {
+		n, err := strconv.ParseUint(name, 10, 8)
+		return uint32(n), err == nil
 	}
 	switch strings.ToLower(name) {
 	case "all":

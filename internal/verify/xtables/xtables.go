@@ -55,6 +55,7 @@ type reader struct {
 	all    host
 	family *tables // nil: not known yet
 	table  *table  // nil: between tables
+	words  splitter
 	line   int
 }
 
@@ -73,7 +74,7 @@ func (r *reader) read(written string) error {
 	case line[0] == ':':
 		return r.declare(line)
 	case line[0] == '-' || line[0] == '[':
-		words, err := split(r.line, written)
+		words, err := r.words.split(r.line, written)
 		if err != nil {
 			return err
 		}
@@ -153,13 +154,20 @@ func clip(s string) string {
 	return s
 }
 
-// split is how iptables-restore reads words: at blanks outside of double quotes,
-// in which a backslash escapes. A quote that does not begin or end a word means
-// different things to different versions, and is an error.
-func split(line int, text string) ([]string, error) {
-	words := make([]string, 0, 1+strings.Count(text, " "))
+// splitter reads words as iptables-restore does: at blanks outside of double
+// quotes, in which a backslash escapes. A quote that does not begin or end a word
+// means different things to different versions, and is an error.
+type splitter struct {
+	room []string // for words to come
+}
+
+func (s *splitter) split(line int, text string) ([]string, error) {
+	if most := 1 + strings.Count(text, " ") + strings.Count(text, "\t"); cap(s.room)-len(s.room) < most {
+		s.room = make([]string, 0, max(most, 4096))
+	}
+	first := len(s.room)
 	for i := 0; i < len(text); {
-		switch c := text[i]; c {
+		switch text[i] {
 		case ' ', '\t':
 			i++
 		case '"':
@@ -170,20 +178,21 @@ func split(line int, text string) ([]string, error) {
 			if end := i + size; end < len(text) && text[end] != ' ' && text[end] != '\t' {
 				return nil, fail(line, "column %d: no blank behind the quote", end+1)
 			}
-			words = append(words, word)
+			s.room = append(s.room, word)
 			i += size
 		default:
-			n := strings.IndexAny(text[i:], " \t\"")
-			if n < 0 {
-				n = len(text) - i
-			} else if text[i+n] == '"' {
-				return nil, fail(line, "column %d: a quote inside of a word", i+n+1)
+			end := i
+			for end < len(text) && text[end] != ' ' && text[end] != '\t' {
+				if text[end] == '"' {
+					return nil, fail(line, "column %d: a quote inside of a word", end+1)
+				}
+				end++
 			}
-			words = append(words, text[i:i+n])
-			i += n
+			s.room = append(s.room, text[i:end])
+			i = end
 		}
 	}
-	return words, nil
+	return s.room[first:len(s.room):len(s.room)], nil
 }
 
 // quoted reads a word that begins with a quote; size is 0 if it has no end.
