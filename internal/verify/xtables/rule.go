@@ -94,49 +94,46 @@ func (x *context) sources() ([][]ruleset.Statement, error) {
 }
 
 // header builds what the kernel looks at before any match (ip_packet_match,
-// ip6_packet_match).
+// ip6_packet_match), in an order that does not depend on the text.
 func (x *context) header() error {
-	for _, o := range x.spec.header {
-		var err error
-		switch value := o.args[0]; o.name {
-		case "-i":
-			err = x.iface(o)
-		case "-o":
-			if value != "+" || o.not {
-				err = unknown(x.line, "match `-o`")
-			}
-		case "-d":
-			if p, ok := prefix(value); !ok || p.Bits() != 0 || o.not {
-				err = unknown(x.line, "match `-d`")
-			}
-		case "-p":
-			err = x.protocol(o)
-		}
-		if err != nil {
+	if o := find(x.spec.header, "-i"); o != nil {
+		if err := x.iface(o); err != nil {
 			return err
 		}
+	}
+	if o := find(x.spec.header, "-o"); o != nil && (o.args[0] != "+" || o.not) {
+		return unknown(x.line, "match `-o`")
+	}
+	if o := find(x.spec.header, "-d"); o != nil {
+		if p, ok := prefix(o.args[0]); !ok || p.Bits() != 0 || o.not {
+			return unknown(x.line, "match `-d`")
+		}
+	}
+	if o := find(x.spec.header, "-p"); o != nil {
+		return x.protocol(o)
 	}
 	return nil
 }
 
-func (x *context) iface(o option) error {
+func (x *context) iface(o *option) error {
 	name := o.args[0]
 	if name == "" || len(name) > 15 { // IFNAMSIZ
 		return fail(x.line, "%q is no interface", clip(name))
 	}
-	if strings.Contains(name, "*") {
+	// iptables-save leaves out ! -i +, and * means something else in a Match.
+	if strings.Contains(name, "*") || o.not && name == "+" {
 		return unknown(x.line, "interface `%s`", name)
 	}
 	if rest, ok := strings.CutSuffix(name, "+"); ok {
 		name = rest + "*"
 	}
-	if name != "*" || o.not {
+	if name != "*" {
 		x.put(ruleset.Match{Attr: ruleset.Iface, Not: o.not, Names: []string{name}})
 	}
 	return nil
 }
 
-func (x *context) protocol(o option) error {
+func (x *context) protocol(o *option) error {
 	n, ok := protoNumber(o.args[0])
 	switch {
 	case !ok:

@@ -191,16 +191,10 @@ func (s *scanner) add(to *[]option, o option, of string) error {
 	return nil
 }
 
-// detach splits -pudp and --dport=22, as getopt_long does.
+// detach splits --dport=22, as getopt_long does. -pudp is left: versions of
+// iptables differ on it.
 func detach(words []string) []string {
-	word := words[0]
-	if word[1] != '-' {
-		if len(word) == 2 {
-			return words
-		}
-		return append([]string{word[:2], word[2:]}, words[1:]...)
-	}
-	name, value, ok := strings.Cut(word, "=")
+	name, value, ok := strings.Cut(words[0], "=")
 	if !ok {
 		return words
 	}
