@@ -81,6 +81,11 @@ open_for = "30s"
 const (
 	service = 22
 	public  = 80
+
+	// How long the service may take to answer, and how long to wait for what
+	// ought not to come.
+	patience = 5 * time.Second
+	moment   = 300 * time.Millisecond
 )
 
 // newSite makes a site of a policy. tune may change what no policy can say.
@@ -232,18 +237,31 @@ func (s *site) getsIn(src netip.Addr, to uint16) bool {
 // alive says whether a connection still carries data to the service and back.
 func (s *site) alive(f *lab.Flow) bool {
 	s.Helper()
-	data := []byte("still there?")
-	p := f.Next(data)
+	return s.echoes(f, "still there?", patience)
+}
+
+// dead says whether a connection does not.
+func (s *site) dead(f *lab.Flow) bool {
+	s.Helper()
+	return !s.echoes(f, "still there?", moment)
+}
+
+// echoes says whether the service sends back what it is sent.
+func (s *site) echoes(f *lab.Flow, text string, within time.Duration) bool {
+	s.Helper()
+	p := f.Next([]byte(text))
 	s.put(p)
-	ctx, cancel := context.WithTimeout(s.Context(), 2*time.Second)
+	ctx, cancel := context.WithTimeout(s.Context(), within)
 	defer cancel()
-	a, err := s.wire.AwaitAnswer(ctx, func(a lab.Answer) bool {
-		return a.Kind == lab.Segment && a.DstPort == p.SrcPort && a.Ack == p.Tag+uint32(len(data)) || a.Kind == lab.Reset && a.DstPort == p.SrcPort
+	end := p.Tag + uint32(len(text))
+	got, err := s.wire.AwaitAnswer(ctx, func(a lab.Answer) bool {
+		return a.Dst == p.Src && a.DstPort == p.SrcPort && (a.Kind == lab.Reset || a.Ack == end && a.Length > 0)
 	})
-	if err != nil || a.Kind == lab.Reset {
+	if err != nil || got.Kind == lab.Reset {
 		return false
 	}
-	f.Acknowledge(a, len(data))
+	f.Acknowledge(got, len(text))
+	s.put(f.Next(nil)) // or it says that again
 	return true
 }
 

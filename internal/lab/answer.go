@@ -40,6 +40,7 @@ type Answer struct {
 	// Tag is that of the packet that is answered, 0 if the answer does not tell it.
 	Tag        uint32
 	Seq, Ack   uint32 // TCP
+	Length     int    // TCP: bytes of data
 	Type, Code uint8  // ICMP, ICMPv6
 }
 
@@ -83,6 +84,7 @@ func parseAnswer(frame []byte) (a Answer, ok bool) {
 func (a *Answer) tcp(b []byte) {
 	a.SrcPort, a.DstPort = be.Uint16(b), be.Uint16(b[2:])
 	a.Seq, a.Ack = be.Uint32(b[4:]), be.Uint32(b[8:])
+	a.Length = max(0, len(b)-int(b[12]>>4)*4)
 	switch flags := b[13]; {
 	case flags&flagRST != 0:
 		a.Kind = Reset
