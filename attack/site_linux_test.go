@@ -91,7 +91,7 @@ const (
 // newSite makes a site of a policy. tune may change what no policy can say.
 func newSite(t testing.TB, v variant, source string, tune ...func(*automaton.Program)) *site {
 	t.Helper()
-	s := &site{TB: t, pair: labtest.Pair(t, lab.PairOptions{ClientAddrs: 4}), g: compile(t, source)}
+	s := &site{TB: t, pair: labtest.Pair(t, lab.PairOptions{}), g: compile(t, source)}
 	for _, f := range tune {
 		f(s.g)
 	}
