@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"tirl/internal/automaton"
+	"tirl/internal/backend/backendtest/kinds"
 )
 
 const twoKnocks = `
@@ -21,7 +22,7 @@ per_source = "20/second"
 // at work all the time; without the limit every one of its packets is heard.
 func TestBlindBruteForce(t *testing.T) {
 	const lasts = 1500 * time.Millisecond
-	each(t, func(t *testing.T, v variant) {
+	each(t, func(t *testing.T, v kinds.Kind) {
 		guessers := families(1)
 		s := newSite(t, v, twoKnocks)
 		begin := time.Now()

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"tirl/internal/backend/backendtest/kinds"
 	"tirl/internal/lab"
 	"tirl/internal/port"
 )
@@ -19,8 +20,8 @@ func TestChurnFlood(t *testing.T) {
 		size   = 1000
 		bound  = 3.0
 	)
-	for _, v := range variants {
-		t.Run(v.name, func(t *testing.T) {
+	for _, v := range kinds.All() {
+		t.Run(v.Name, func(t *testing.T) {
 			s := newSite(t, v, oneDoor)
 			s.quiet()
 			churn := s.churn(size)

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"testing"
 
+	"tirl/internal/backend/backendtest/kinds"
 	"tirl/internal/lab"
 	"tirl/internal/port"
 )
@@ -36,8 +37,8 @@ func TestKnockPortsLookClosed(t *testing.T) {
 		{"firewall, reset", "mode = \"firewall\"\nrefuse = \"reset\"\n", true, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			each(t, func(t *testing.T, v variant) {
-				if c.nftables && v.iptables() {
+			each(t, func(t *testing.T, v kinds.Kind) {
+				if c.nftables && isIptables(v) {
 					t.Skip("iptables has its REJECT target in the filter table only")
 				}
 				s := newSite(t, v, c.policy+bothProtocols)

@@ -9,6 +9,7 @@ import (
 
 	"tirl/internal/automaton"
 	"tirl/internal/backend"
+	"tirl/internal/backend/backendtest/kinds"
 	"tirl/internal/lab"
 )
 
@@ -54,7 +55,7 @@ func TestHelperExpectation(t *testing.T) {
 			continue
 		}
 		t.Run(m.name, func(t *testing.T) {
-			each(t, func(t *testing.T, v variant) {
+			each(t, func(t *testing.T, v kinds.Kind) {
 				s := newSite(t, v, m.policy+oneDoor)
 				s.listen(ftp)
 				s.nft(ftpHelper)
@@ -110,7 +111,7 @@ func TestNotrack(t *testing.T) {
 			continue
 		}
 		t.Run(m.name, func(t *testing.T) {
-			each(t, func(t *testing.T, v variant) {
+			each(t, func(t *testing.T, v kinds.Kind) {
 				s := newSite(t, v, m.policy+oneDoor)
 				s.nft(exempt)
 				for _, src := range families(1) {
@@ -145,7 +146,7 @@ func TestConntrackFlush(t *testing.T) {
 			continue
 		}
 		t.Run(m.name, func(t *testing.T) {
-			each(t, func(t *testing.T, v variant) {
+			each(t, func(t *testing.T, v kinds.Kind) {
 				s := newSite(t, v, m.policy+oneDoor)
 				for i, src := range families(1) {
 					stranger := families(2)[i]
@@ -183,7 +184,7 @@ func TestSynCookies(t *testing.T) {
 			continue
 		}
 		t.Run(m.name, func(t *testing.T) {
-			each(t, func(t *testing.T, v variant) {
+			each(t, func(t *testing.T, v kinds.Kind) {
 				s := newSite(t, v, m.policy+oneDoor)
 				s.run("sysctl -w net.ipv4.tcp_syncookies=2")
 				for _, src := range families(1) {

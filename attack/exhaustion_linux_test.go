@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"tirl/internal/automaton"
+	"tirl/internal/backend/backendtest/kinds"
 	"tirl/internal/backend/nftables"
 	"tirl/internal/lab"
 	"tirl/internal/port"
@@ -34,7 +35,7 @@ const recentTotal = 100
 // begin to knock while it lasts; what was open before stays open, and who is
 // trusted gets in.
 func TestSpoofedSourcesFillTables(t *testing.T) {
-	each(t, func(t *testing.T, v variant) {
+	each(t, func(t *testing.T, v kinds.Kind) {
 		for range 5 {
 			if fillTables(t, v) {
 				return
@@ -45,7 +46,7 @@ func TestSpoofedSourcesFillTables(t *testing.T) {
 }
 
 // fillTables says false if the flood took so long that it says nothing.
-func fillTables(t *testing.T, v variant) bool {
+func fillTables(t *testing.T, v kinds.Kind) bool {
 	count, room, timeout := spoofed()
 	s := newSite(t, v, fmt.Sprintf("trust = [\"198.19.0.1\"]\n%s\n[knocking]\nsources = %d\nstep_timeout = %q\n", strings.Replace(oneDoor, "30s", "1h", 1), room, timeout))
 	s.quiet()
@@ -83,23 +84,23 @@ func fillTables(t *testing.T, v variant) bool {
 	newcomer := lab.Forged4(5)
 	s.send(newcomer, knocks...)
 	in["newcomer"] = s.getsIn(newcomer, service)
-	if v.iptables() {
+	if isIptables(v) {
 		in["newcomer under fire"] = s.newcomerUnderFlood(lab.Forged4(6))
 	}
 	held := s.held(v)
 	if time.Since(begin) > s.g.StepTimeout*2/3 {
 		return false
 	}
-	if slow && !v.iptables() {
+	if slow && !isIptables(v) {
 		if !full() {
 			return false
 		}
 		delete(in, "beginner")
 	}
 
-	want := map[string]bool{"granted": true, "session": true, "trusted": true, "advanced": true, "beginner": !v.iptables(), "newcomer": v.iptables()}
+	want := map[string]bool{"granted": true, "session": true, "trusted": true, "advanced": true, "beginner": !isIptables(v), "newcomer": isIptables(v)}
 	most := room
-	if v.iptables() {
+	if isIptables(v) {
 		want["newcomer under fire"] = false
 		most = recentTotal
 	}
@@ -140,7 +141,7 @@ func (s *site) recovers(at time.Time) {
 // TestOneNetworkCannotFillTables: all addresses of an IPv6 /64 share a bucket, so
 // that somebody who has one network does not have the tables.
 func TestOneNetworkCannotFillTables(t *testing.T) {
-	each(t, func(t *testing.T, v variant) {
+	each(t, func(t *testing.T, v kinds.Kind) {
 		const count = 5000
 		s := newSite(t, v, oneDoor+"[knocking]\nper_source = \"20/second\"\n")
 		s.quiet()
@@ -181,12 +182,12 @@ knocks   = ["udp/4001"]
 from     = ["16.0.0.0/4"]
 open_for = "10m"
 `
-	each(t, func(t *testing.T, v variant) {
+	each(t, func(t *testing.T, v kinds.Kind) {
 		s := newSite(t, v, source)
 		s.quiet()
 		holder, newcomer := lab.Forged4(1), lab.Forged4(2)
 		s.send(holder, s.knocks(0)...)
-		if v.iptables() {
+		if isIptables(v) {
 			// A list for each class: the other door's fills.
 			s.flood(2*recentTotal, func(int) port.Port { return s.knocks(1)[0] })
 		} else {
@@ -196,11 +197,11 @@ open_for = "10m"
 			t.Error("a grant of another door was lost")
 		}
 		s.send(newcomer, s.knocks(0)...)
-		if in := s.getsIn(newcomer, service); in != v.iptables() {
+		if in := s.getsIn(newcomer, service); in != isIptables(v) {
 			t.Errorf("a newcomer got in: %v", in)
 		}
 		first := netip.MustParseAddr("16.0.0.0")
-		if in := s.getsIn(first, 2222); in == v.iptables() {
+		if in := s.getsIn(first, 2222); in == isIptables(v) {
 			t.Errorf("the first that the insider let in has its grant: %v", in)
 		}
 	})
@@ -249,10 +250,10 @@ func (s *site) quiet() {
 }
 
 // held says how many sources each table of the kernel holds.
-func (s *site) held(v variant) map[string]int {
+func (s *site) held(v kinds.Kind) map[string]int {
 	s.Helper()
 	all := make(map[string]int)
-	if !v.iptables() {
+	if !isIptables(v) {
 		name := ""
 		for line := range strings.Lines(s.run("nft list table inet tirl")) {
 			if f := strings.Fields(line); len(f) == 3 && f[2] == "{" {

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"tirl/internal/backend/backendtest/kinds"
 )
 
 const (
@@ -30,7 +32,7 @@ open_for = "once"
 // TestExpiry: a knock, a connection to an open door and the one connection of an
 // open-once door count up to their time, and not beyond it.
 func TestExpiry(t *testing.T) {
-	each(t, func(t *testing.T, v variant) {
+	each(t, func(t *testing.T, v kinds.Kind) {
 		for range 10 {
 			s := newSite(t, v, expiring)
 			if s.expire() {

@@ -15,12 +15,13 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"tirl/internal/backend/backendtest/kinds"
 	"tirl/internal/lab"
 )
 
 // TestFastOpen: TCP fast open carries data in the SYN. A shut door refuses the SYN with all that is in it.
 func TestFastOpen(t *testing.T) {
-	each(t, func(t *testing.T, v variant) {
+	each(t, func(t *testing.T, v kinds.Kind) {
 		s := newSite(t, v, strings.Replace(oneDoor, "tcp/22", "tcp/2200-2201", 1))
 		// Data without a cookie, for listeners that have not asked for it; see ip-sysctl.rst.
 		s.run("sysctl -w net.ipv4.tcp_fastopen=1538")

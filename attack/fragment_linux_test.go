@@ -1,20 +1,20 @@
 package attack
 
 import (
-	"encoding/binary"
 	"net/netip"
 	"slices"
 	"testing"
 
+	"tirl/internal/backend/backendtest/kinds"
 	"tirl/internal/lab"
 	"tirl/internal/port"
 )
 
-// piece is a part of what follows the IP header, from at up to end.
-type piece struct {
-	at, end int
-	last    bool
-	of      int // 0: the SYN that is wanted; 1: another, to a public service
+// cut is a fragment of the SYN that is wanted, or of another one to a public
+// service, that is otherwise the same.
+type cut struct {
+	from, to int // 0: to the end
+	other    bool
 }
 
 // TestFragments: a SYN that comes in pieces, behind options or extension headers meets the
@@ -26,7 +26,7 @@ func TestFragments(t *testing.T) {
 			continue
 		}
 		t.Run(m.name, func(t *testing.T) {
-			each(t, func(t *testing.T, v variant) {
+			each(t, func(t *testing.T, v kinds.Kind) {
 				s := newSite(t, v, m.policy+oneDoor)
 				next := 10
 				for _, c := range s.disguises() {
@@ -76,7 +76,7 @@ type disguise struct {
 }
 
 func (s *site) disguises() []disguise {
-	pieces := func(all ...piece) func(netip.Addr, uint16) [][]byte {
+	pieces := func(all ...cut) func(netip.Addr, uint16) [][]byte {
 		return func(src netip.Addr, to uint16) [][]byte { return s.pieces(src, to, all) }
 	}
 	dressed := func(dress func(p *lab.Packet)) func(netip.Addr, uint16) [][]byte {
@@ -88,17 +88,17 @@ func (s *site) disguises() []disguise {
 	}
 	return []disguise{
 		{"plain", 0, works, dressed(func(*lab.Packet) {})},
-		{"tiny fragments, the flags in the second", 4, works, pieces(piece{0, 8, false, 0}, piece{8, 28, true, 0})},
-		{"four tiny fragments", 4, works, pieces(piece{0, 8, false, 0}, piece{8, 16, false, 0}, piece{16, 24, false, 0}, piece{24, 28, true, 0})},
+		{"tiny fragments, the flags in the second", 4, works, pieces(cut{0, 8, false}, cut{8, 0, false})},
+		{"four tiny fragments", 4, works, pieces(cut{0, 8, false}, cut{8, 16, false}, cut{16, 24, false}, cut{24, 0, false})},
 		// RFC 8200, section 4.5: the first must have all headers.
-		{"tiny fragments, the flags in the second", 6, fails, pieces(piece{0, 8, false, 0}, piece{8, 28, true, 0})},
-		{"two fragments", 0, works, pieces(piece{0, 24, false, 0}, piece{24, 28, true, 0})},
-		{"two fragments, the second first", 0, works, pieces(piece{24, 28, true, 0}, piece{0, 24, false, 0})},
-		{"one fragment that is all", 6, works, pieces(piece{0, 28, true, 0})},
-		{"after a beginning for a public service", 0, either, pieces(piece{0, 24, false, 1}, piece{0, 28, true, 0})},
-		{"ports overwritten", 0, either, pieces(piece{0, 24, false, 1}, piece{0, 8, false, 0}, piece{24, 28, true, 1})},
-		{"flags overwritten", 0, either, pieces(piece{0, 16, false, 0}, piece{8, 28, true, 1})},
-		{"only the first fragment", 0, fails, pieces(piece{0, 24, false, 0})},
+		{"tiny fragments, the flags in the second", 6, fails, pieces(cut{0, 8, false}, cut{8, 0, false})},
+		{"two fragments", 0, works, pieces(cut{0, 24, false}, cut{24, 0, false})},
+		{"two fragments, the second first", 0, works, pieces(cut{24, 0, false}, cut{0, 24, false})},
+		{"one fragment that is all", 6, works, pieces(cut{0, 0, false})},
+		{"after a beginning for a public service", 0, either, pieces(cut{0, 24, true}, cut{0, 0, false})},
+		{"ports overwritten", 0, either, pieces(cut{0, 24, true}, cut{0, 8, false}, cut{24, 0, true})},
+		{"flags overwritten", 0, either, pieces(cut{0, 16, false}, cut{8, 0, true})},
+		{"only the first fragment", 0, fails, pieces(cut{0, 24, false})},
 		{"record route", 4, works, dressed(func(p *lab.Packet) { p.Options = []byte{7, 7, 4, 0, 0, 0, 0} })},
 		{"hop-by-hop options", 6, works, dressed(func(p *lab.Packet) { p.Extensions = []lab.Extension{unknown(0, 6)} })},
 		{"long destination options", 6, works, dressed(func(p *lab.Packet) { p.Extensions = []lab.Extension{unknown(60, 254)} })},
@@ -126,61 +126,24 @@ func (s *site) synAck(src netip.Addr, to uint16, frames [][]byte) bool {
 	return slices.ContainsFunc(s.answers(), func(a lab.Answer) bool { return a.Kind == lab.SynAck && a.Dst == src && a.SrcPort == to })
 }
 
-// pieces cuts a SYN into fragments. Another SYN, to the public service and with a bad
-// sequence number, has the parts that an overlap shall replace.
-func (s *site) pieces(src netip.Addr, to uint16, all []piece) [][]byte {
+// pieces cuts a SYN of 28 bytes into fragments.
+func (s *site) pieces(src netip.Addr, to uint16, cuts []cut) [][]byte {
 	s.Helper()
-	p := s.packet(src, tcp(to))
-	p.Payload = []byte("the rest")
-	wanted := s.frame(p)
-	p.DstPort = public
-	other := s.frame(p)
+	wanted := s.packet(src, tcp(to))
+	wanted.Payload = []byte("the rest")
+	other := wanted
+	other.DstPort = public
 	var frames [][]byte
-	for _, cut := range all {
-		whole := wanted
-		if cut.of == 1 {
-			whole = other
+	for _, c := range cuts {
+		p := wanted
+		if c.other {
+			p = other
 		}
-		frames = append(frames, fragment(whole, cut, s.count))
+		f, err := p.Fragments(s.count, lab.Piece{From: c.from, To: c.to})
+		if err != nil {
+			s.Fatal(err)
+		}
+		frames = append(frames, f...)
 	}
 	return frames
-}
-
-// fragment makes one fragment of a frame (RFC 791, section 3.2; RFC 8200, section 4.5).
-func fragment(whole []byte, cut piece, id uint32) []byte {
-	be := binary.BigEndian
-	more := uint16(1)
-	if cut.last {
-		more = 0
-	}
-	if be.Uint16(whole[12:]) == etherIPv6 {
-		frame := slices.Clone(whole[:etherHeader+ipv6Header])
-		next := frame[etherHeader+6]
-		frame[etherHeader+6] = 44
-		be.PutUint16(frame[etherHeader+4:], uint16(8+cut.end-cut.at))
-		frame = append(frame, next, 0)
-		frame = be.AppendUint16(frame, uint16(cut.at)|more)
-		frame = be.AppendUint32(frame, id)
-		return append(frame, whole[etherHeader+ipv6Header:][cut.at:cut.end]...)
-	}
-	frame := slices.Clone(whole[:etherHeader+ipv4Header])
-	ip := frame[etherHeader:]
-	be.PutUint16(ip[2:], uint16(ipv4Header+cut.end-cut.at))
-	be.PutUint16(ip[4:], uint16(id))
-	be.PutUint16(ip[6:], uint16(cut.at/8)|more<<13)
-	be.PutUint16(ip[10:], 0)
-	be.PutUint16(ip[10:], checksum(ip))
-	return append(frame, whole[etherHeader+ipv4Header:][cut.at:cut.end]...)
-}
-
-// checksum is that of RFC 1071.
-func checksum(b []byte) uint16 {
-	var sum uint32
-	for ; len(b) > 1; b = b[2:] {
-		sum += uint32(binary.BigEndian.Uint16(b))
-	}
-	for sum > 0xffff {
-		sum = sum>>16 + sum&0xffff
-	}
-	return ^uint16(sum)
 }

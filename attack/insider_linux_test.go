@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"tirl/internal/automaton"
+	"tirl/internal/backend/backendtest/kinds"
 	"tirl/internal/lab"
 	"tirl/internal/port"
 )
@@ -30,7 +31,7 @@ const (
 // TestLimitIsNoOracle: an insider who knows another door's first knock learns no
 // later one from the limit, since right and wrong guesses cost the same.
 func TestLimitIsNoOracle(t *testing.T) {
-	each(t, func(t *testing.T, v variant) {
+	each(t, func(t *testing.T, v kinds.Kind) {
 		s := newSite(t, v, mineAndTheirs+"[knocking]\nper_source = \"5/second\"\n")
 		knocks := s.knocks(theirs)
 		next := 0
@@ -74,7 +75,7 @@ func TestLimitIsNoOracle(t *testing.T) {
 // its door stays shut, it has begun another's sequence on the way. It does that with
 // every address anew, and halves.
 func TestLimitTellsFirstKnocks(t *testing.T) {
-	each(t, func(t *testing.T, v variant) {
+	each(t, func(t *testing.T, v kinds.Kind) {
 		s := newSite(t, v, mineAndTheirs)
 		s.quiet()
 		var candidates []uint16
@@ -115,7 +116,7 @@ func (s *site) shutsMine(src netip.Addr, ports []uint16) bool {
 // other's knocks one by one. The lists of iptables are apart for each place.
 func TestFullTableAsOracle(t *testing.T) {
 	const room = 64
-	each(t, func(t *testing.T, v variant) {
+	each(t, func(t *testing.T, v kinds.Kind) {
 		s := newSite(t, v, mineAndTheirs+"[knocking]\nsources = 64\nstep_timeout = \"60s\"\n")
 		knocks := s.knocks(theirs)
 		s.fillAdvanced(room - 1)
@@ -131,7 +132,7 @@ func TestFullTableAsOracle(t *testing.T) {
 		if shut[0] {
 			t.Error("a wrong guess has taken the last place")
 		}
-		if tells := shut[1]; tells == v.iptables() {
+		if tells := shut[1]; tells == isIptables(v) {
 			t.Errorf("a right guess shows: %v", tells)
 		}
 	})

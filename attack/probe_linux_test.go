@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"tirl/internal/automaton"
+	"tirl/internal/backend/backendtest/kinds"
 	"tirl/internal/lab"
 )
 
@@ -25,8 +26,8 @@ var modes = []struct {
 func TestOddSegments(t *testing.T) {
 	for _, m := range modes {
 		t.Run(m.name, func(t *testing.T) {
-			each(t, func(t *testing.T, v variant) {
-				if m.resets && !m.firewall && v.iptables() {
+			each(t, func(t *testing.T, v kinds.Kind) {
+				if m.resets && !m.firewall && isIptables(v) {
 					t.Skip("iptables has its REJECT target in the filter table only")
 				}
 				s := newSite(t, v, m.policy+oneDoor)
@@ -66,8 +67,8 @@ func TestOddSegments(t *testing.T) {
 func TestStealthScans(t *testing.T) {
 	for _, m := range modes {
 		t.Run(m.name, func(t *testing.T) {
-			each(t, func(t *testing.T, v variant) {
-				if m.resets && !m.firewall && v.iptables() {
+			each(t, func(t *testing.T, v kinds.Kind) {
+				if m.resets && !m.firewall && isIptables(v) {
 					t.Skip("iptables has its REJECT target in the filter table only")
 				}
 				s := newSite(t, v, m.policy+oneDoor)

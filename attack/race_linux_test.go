@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tirl/internal/automaton"
+	"tirl/internal/backend/backendtest/kinds"
 	"tirl/internal/lab"
 	"tirl/internal/lab/labtest"
 	"tirl/internal/port"
@@ -22,14 +23,14 @@ import (
 const racers = recentTotal
 
 // twoCPUs runs an attack that needs two CPUs to itself.
-func twoCPUs(t *testing.T, attack func(t *testing.T, v variant)) {
+func twoCPUs(t *testing.T, attack func(t *testing.T, v kinds.Kind)) {
 	t.Helper()
 	labtest.Require(t)
 	if len(cpus(t)) < 2 {
 		t.Skip("one CPU races with nobody")
 	}
-	for _, v := range variants {
-		t.Run(v.name, func(t *testing.T) { attack(t, v) })
+	for _, v := range kinds.All() {
+		t.Run(v.Name, func(t *testing.T) { attack(t, v) })
 	}
 }
 
@@ -38,7 +39,7 @@ func twoCPUs(t *testing.T, attack func(t *testing.T, v variant)) {
 // nftables each CPU may let one in: it has no way to take a place and to know that
 // it was there in one step.
 func TestTwoCPUsAtAOnceDoor(t *testing.T) {
-	twoCPUs(t, func(t *testing.T, v variant) {
+	twoCPUs(t, func(t *testing.T, v kinds.Kind) {
 		s := newSite(t, v, strings.Replace(oneDoor, `"30s"`, `"once"`, 1))
 		s.race(0, s.knocks(0), tcp(service), tcp(service))
 		in := make(map[netip.Addr]int)
@@ -48,7 +49,7 @@ func TestTwoCPUsAtAOnceDoor(t *testing.T) {
 			}
 		}
 		most := 2
-		if v.iptables() {
+		if isIptables(v) {
 			most = 1
 		}
 		twice := 0
@@ -72,7 +73,7 @@ func TestTwoCPUsAtAOnceDoor(t *testing.T) {
 // the same moment, a source that has not sent every knock does not get in.
 func TestTwoCPUsNeedTheWholeSequence(t *testing.T) {
 	one, two, three := udp(1001), udp(5002), udp(3003)
-	twoCPUs(t, func(t *testing.T, v variant) {
+	twoCPUs(t, func(t *testing.T, v kinds.Kind) {
 		s := newSite(t, v, oneDoor)
 		for n, c := range []struct {
 			before []port.Port
@@ -104,7 +105,7 @@ func TestTwoCPUsNeedTheWholeSequence(t *testing.T) {
 // knocks again.
 func TestTwoCPUsMayLoseAPacket(t *testing.T) {
 	one, two, three := udp(1001), udp(5002), udp(3003)
-	twoCPUs(t, func(t *testing.T, v variant) {
+	twoCPUs(t, func(t *testing.T, v kinds.Kind) {
 		s := newSite(t, v, oneDoor)
 		for n, c := range []struct {
 			name   string
@@ -140,7 +141,7 @@ func TestTwoCPUsMayLoseAPacket(t *testing.T) {
 // TestTwoCPUsShareALimit: what does not wait for a place does wait for a token, so
 // that a guesser gains nothing by sending on two CPUs.
 func TestTwoCPUsShareALimit(t *testing.T) {
-	twoCPUs(t, func(t *testing.T, v variant) {
+	twoCPUs(t, func(t *testing.T, v kinds.Kind) {
 		s := newSite(t, v, oneDoor)
 		s.quiet()
 		var all [2][][]byte

@@ -6,13 +6,14 @@ import (
 	"net/netip"
 	"testing"
 
+	"tirl/internal/backend/backendtest/kinds"
 	"tirl/internal/lab"
 )
 
 // TestReplay: whoever sees the knocks can repeat them, from any address. That is
 // no surprise but what a fixed sequence is; docs/security.md says so.
 func TestReplay(t *testing.T) {
-	each(t, func(t *testing.T, v variant) {
+	each(t, func(t *testing.T, v kinds.Kind) {
 		s := newSite(t, v, oneDoor)
 		for i, client := range []netip.Addr{lab.Client4(0), lab.Client6(0)} {
 			tap := s.tap(s.pair.Server, lab.ServerDevice)

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"testing"
 
+	"tirl/internal/backend/backendtest/kinds"
 	"tirl/internal/lab"
 )
 
@@ -28,7 +29,7 @@ func TestSpoofedResets(t *testing.T) {
 		{"match_ttl, at the same distance", true, clientTTL, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			each(t, func(t *testing.T, v variant) {
+			each(t, func(t *testing.T, v kinds.Kind) {
 				s := newSite(t, v, oneDoor+withTTL(c.matchTTL))
 				for _, victim := range families(1) {
 					// The forger spoils every step.
@@ -63,9 +64,9 @@ func TestSpoofedResets(t *testing.T) {
 func TestSpoofedFlood(t *testing.T) {
 	for _, matchTTL := range []bool{false, true} {
 		t.Run(fmt.Sprintf("match_ttl %v", matchTTL), func(t *testing.T) {
-			each(t, func(t *testing.T, v variant) {
+			each(t, func(t *testing.T, v kinds.Kind) {
 				s := newSite(t, v, oneDoor+withTTL(matchTTL))
-				want := matchTTL && !v.iptables()
+				want := matchTTL && !isIptables(v)
 				for _, victim := range families(1) {
 					s.knockUnderFire(victim, forgerTTL, 100)
 					if in := s.getsIn(victim, service); in != want {

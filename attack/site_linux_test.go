@@ -14,14 +14,11 @@ import (
 
 	"tirl/internal/automaton"
 	"tirl/internal/backend"
-	"tirl/internal/backend/backendtest"
-	"tirl/internal/backend/iptables"
-	"tirl/internal/backend/nftables"
+	"tirl/internal/backend/backendtest/kinds"
 	"tirl/internal/lab"
 	"tirl/internal/lab/labtest"
 	"tirl/internal/policy"
 	"tirl/internal/port"
-	"tirl/internal/tool"
 )
 
 func TestMain(m *testing.M) { os.Exit(labtest.Main(m)) }
@@ -32,26 +29,14 @@ const fullEnv = "TIRL_ATTACK_FULL"
 
 func full() bool { return os.Getenv(fullEnv) == "1" }
 
-// variant is a kind of kernel program that carries the doors.
-type variant struct {
-	name string
-	make backendtest.Maker
-}
-
-var variants = []variant{
-	{"nftables", func(r tool.Runner) backend.Backend { return nftables.New(r) }},
-	{"iptables-nft", func(r tool.Runner) backend.Backend { return iptables.New(backendtest.WithIptables(r, "nft")) }},
-	{"iptables-legacy", func(r tool.Runner) backend.Backend { return iptables.New(backendtest.WithIptables(r, "legacy")) }},
-}
-
-func (v variant) iptables() bool { return v.name != "nftables" }
+func isIptables(k kinds.Kind) bool { return k.Backend == policy.BackendIptables }
 
 // each makes an attack on every kind of kernel program, side by side.
-func each(t *testing.T, attack func(t *testing.T, v variant)) {
+func each(t *testing.T, attack func(t *testing.T, v kinds.Kind)) {
 	t.Helper()
 	labtest.Require(t)
-	for _, v := range variants {
-		t.Run(v.name, func(t *testing.T) {
+	for _, v := range kinds.All() {
+		t.Run(v.Name, func(t *testing.T) {
 			t.Parallel()
 			attack(t, v)
 		})
@@ -89,13 +74,13 @@ const (
 )
 
 // newSite makes a site of a policy. tune may change what no policy can say.
-func newSite(t testing.TB, v variant, source string, tune ...func(*automaton.Program)) *site {
+func newSite(t testing.TB, v kinds.Kind, source string, tune ...func(*automaton.Program)) *site {
 	t.Helper()
 	s := &site{TB: t, pair: labtest.Pair(t, lab.PairOptions{}), g: compile(t, source)}
 	for _, f := range tune {
 		f(s.g)
 	}
-	s.doors = v.make(s.pair.Server)
+	s.doors = v.Make(s.pair.Server)
 	if err := s.doors.Load(t.Context(), s.g); err != nil {
 		t.Fatal(err)
 	}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"testing"
 
+	"tirl/internal/backend/backendtest/kinds"
 	"tirl/internal/lab"
 )
 
@@ -34,7 +35,7 @@ knocks = ["udp/3005", "udp/3005", "udp/2222"]
 // no limit stands in its way.
 func TestPortSweeps(t *testing.T) {
 	const few = 4095
-	each(t, func(t *testing.T, v variant) {
+	each(t, func(t *testing.T, v kinds.Kind) {
 		s := newSite(t, v, sweptDoors, unlimited)
 		for i, c := range []struct {
 			name  string
@@ -71,7 +72,7 @@ func TestPortSweeps(t *testing.T) {
 // number beyond 16 open to a sweep in just these steps.
 func TestSweepInTheStepOfAKnock(t *testing.T) {
 	const source = "[door.ssh]\nopens = [\"tcp/22\"]\nknocks = [\"udp/1000\", \"udp/2000\", \"udp/3000\"]\n"
-	each(t, func(t *testing.T, v variant) {
+	each(t, func(t *testing.T, v kinds.Kind) {
 		s := newSite(t, v, source)
 		src := lab.Forged4(1)
 		s.sweep(src, strided(4095, 999))

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"tirl/internal/backend/backendtest/kinds"
 	"tirl/internal/lab"
 	"tirl/internal/lab/labtest"
 	"tirl/internal/port"
@@ -24,8 +25,8 @@ import (
 // closed ports are told apart by nothing, or the measurement is not worth anything.
 func TestTimingOfKnockPorts(t *testing.T) {
 	labtest.Require(t)
-	for _, v := range variants {
-		t.Run(v.name, func(t *testing.T) {
+	for _, v := range kinds.All() {
+		t.Run(v.Name, func(t *testing.T) {
 			s := newSite(t, v, oneDoor)
 			var wrong string
 			for range 5 {
