@@ -16,14 +16,11 @@ import (
 	"github.com/vishvananda/netlink"
 
 	"tirl/internal/automaton"
-	"tirl/internal/backend"
 	"tirl/internal/backend/backendtest"
-	"tirl/internal/backend/iptables"
-	"tirl/internal/backend/nftables"
+	"tirl/internal/backend/backendtest/kinds"
 	"tirl/internal/lab"
 	"tirl/internal/lab/labtest"
 	"tirl/internal/policy"
-	"tirl/internal/tool"
 )
 
 func TestMain(m *testing.M) { os.Exit(labtest.Main(m)) }
@@ -62,17 +59,6 @@ func firewall() string { return reference }
 func resetting() string { return strings.Replace(reference, "mode ", "refuse = \"reset\"\nmode ", 1) }
 
 func guard() string { return strings.Replace(reference, `"firewall"`, `"guard"`, 1) }
-
-var variants = []struct {
-	name string
-	make backendtest.Maker
-}{
-	{"nftables", func(r tool.Runner) backend.Backend { return nftables.New(r) }},
-	{"iptables-nft", func(r tool.Runner) backend.Backend { return iptables.New(backendtest.WithIptables(r, "nft")) }},
-	{"iptables-legacy", func(r tool.Runner) backend.Backend {
-		return iptables.New(backendtest.WithIptables(r, "legacy"))
-	}},
-}
 
 // connection is an open one; remote is the client's end of those that the
 // client has opened.
@@ -251,10 +237,10 @@ func (w *world) nft(n *lab.Namespace, text string) {
 // eachVariant runs f with every kind of kernel program, side by side.
 func eachVariant(t *testing.T, f func(t *testing.T, mk backendtest.Maker)) {
 	labtest.Require(t)
-	for _, v := range variants {
-		t.Run(v.name, func(t *testing.T) {
+	for _, v := range kinds.All() {
+		t.Run(v.Name, func(t *testing.T) {
 			t.Parallel()
-			f(t, v.make)
+			f(t, v.Make)
 		})
 	}
 }
@@ -291,7 +277,7 @@ func TestWithoutAdoption(t *testing.T) {
 func TestResetLeavesNoTime(t *testing.T) {
 	w := newWorld(t)
 	w.populate()
-	w.load(variants[0].make, resetting())
+	w.load(kinds.All()[0].Make, resetting())
 	w.allDead("after the load")
 	w.adopt("after the load", len(w.conns)) // the server does not know that the clients have given up
 	w.allDead("adopted late")
@@ -303,7 +289,7 @@ func TestBetween(t *testing.T) {
 	w.populate()
 	w.adopt("before the load", len(w.conns))
 	w.connect("late", w.Client, w.Server, "tcp4", netip.AddrPortFrom(lab.Server4(), 2300), netip.AddrPortFrom(lab.Server4(), 2300))
-	w.load(variants[0].make, firewall())
+	w.load(kinds.All()[0].Make, firewall())
 	w.adopt("after the load", 1)
 	w.allAlive("after the load")
 }
@@ -332,7 +318,7 @@ func (w *world) flush() {
 func TestFlush(t *testing.T) {
 	w := newWorld(t)
 	w.populate()
-	w.load(variants[0].make, firewall())
+	w.load(kinds.All()[0].Make, firewall())
 	w.adopt("after the load", len(w.conns))
 	w.allAlive("after the load")
 	w.flush()
@@ -354,7 +340,7 @@ func TestStrict(t *testing.T) {
 	}
 	w.populate()
 	w.adopt("before the load", len(w.conns))
-	w.load(variants[0].make, firewall())
+	w.load(kinds.All()[0].Make, firewall())
 	w.allAlive("after the load")
 }
 
@@ -369,7 +355,7 @@ func TestHalfKnown(t *testing.T) {
 		w.nft(w.Server, silence)
 		// The server hears it, and what it acknowledges is lost.
 		w.check(w.conns[0], say(w.conns[0].remote, w.conns[0].local))
-		w.load(variants[0].make, firewall())
+		w.load(kinds.All()[0].Make, firewall())
 		if adopted {
 			w.adopt("half known", 1)
 			w.adopt("known", 0)
@@ -389,7 +375,7 @@ func TestKnownUnderNAT(t *testing.T) {
 	w.nft(w.Server, "table ip n {\nchain c {\ntype nat hook prerouting priority -100\ntcp dport 2222 redirect to :22\n}\n}\n")
 	w.connect("redirected", w.Client, w.Server, "tcp4", netip.AddrPortFrom(lab.Server4(), 22), netip.AddrPortFrom(lab.Server4(), 2222))
 	w.adopt("known", 0)
-	w.load(variants[0].make, firewall())
+	w.load(kinds.All()[0].Make, firewall())
 	w.allAlive("after the load")
 }
 
@@ -402,7 +388,7 @@ func TestClosing(t *testing.T) {
 	}
 	time.Sleep(50 * time.Millisecond)
 	w.adopt("before the load", 1)
-	w.load(variants[0].make, firewall())
+	w.load(kinds.All()[0].Make, firewall())
 	c.local.SetReadDeadline(time.Now().Add(hearing))
 	if _, err := c.remote.Write([]byte("x")); err != nil {
 		t.Error(err)

@@ -19,24 +19,13 @@ import (
 	"tirl/internal/automaton"
 	"tirl/internal/backend"
 	"tirl/internal/backend/backendtest"
-	"tirl/internal/backend/iptables"
-	"tirl/internal/backend/nftables"
+	"tirl/internal/backend/backendtest/kinds"
 	"tirl/internal/lab/labtest"
 	"tirl/internal/policy"
 	"tirl/internal/port"
-	"tirl/internal/tool"
 )
 
 func TestMain(m *testing.M) { os.Exit(labtest.Main(m)) }
-
-var variants = []struct {
-	name string
-	make backendtest.Maker
-}{
-	{"nftables", func(r tool.Runner) backend.Backend { return nftables.New(r) }},
-	{"iptables-nft", func(r tool.Runner) backend.Backend { return iptables.New(backendtest.WithIptables(r, "nft")) }},
-	{"iptables-legacy", func(r tool.Runner) backend.Backend { return iptables.New(backendtest.WithIptables(r, "legacy")) }},
-}
 
 // Numbers of knocks that nothing else in an event can be: no address, length,
 // source port or time has them.
@@ -175,13 +164,13 @@ func TestNoEventHoldsAKnock(t *testing.T) {
 	n := 0
 	t.Run("group", func(t *testing.T) {
 		for _, mode := range []policy.Events{policy.KernelEvents, policy.NflogEvents} {
-			for _, v := range variants {
+			for _, v := range kinds.All() {
 				for _, kind := range []string{"guard", "firewall"} {
 					n++
 					n := n
-					t.Run(fmt.Sprintf("%s/%s/%s", mode, v.name, kind), func(t *testing.T) {
+					t.Run(fmt.Sprintf("%s/%s/%s", mode, v.Name, kind), func(t *testing.T) {
 						t.Parallel()
-						leaks(t, newSite(t, n, mode, "mode = \""+kind+"\"\n"+doors, v.make), v.name)
+						leaks(t, newSite(t, n, mode, "mode = \""+kind+"\"\n"+doors, v.Make), v.Name)
 					})
 				}
 			}
@@ -334,12 +323,12 @@ func TestFloodCannotFillTheLog(t *testing.T) {
 	n := 40
 	t.Run("group", func(t *testing.T) {
 		for _, mode := range []policy.Events{policy.KernelEvents, policy.NflogEvents} {
-			for _, v := range variants {
+			for _, v := range kinds.All() {
 				n++
 				n := n
-				t.Run(string(mode)+"/"+v.name, func(t *testing.T) {
+				t.Run(string(mode)+"/"+v.Name, func(t *testing.T) {
 					t.Parallel()
-					s := newSite(t, n, mode, "[knocking]\nper_source = \"1000/second\"\n"+doors, v.make)
+					s := newSite(t, n, mode, "[knocking]\nper_source = \"1000/second\"\n"+doors, v.Make)
 					for i := range sources {
 						var all []string
 						for range tries {
