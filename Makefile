@@ -1,5 +1,6 @@
 # make demo   the main job, in private network namespaces
 # make test   every test, on the real kernel
+# make attack   the attacks of docs/security.md, the floods at full size: minutes
 # make soak   random policies and packets against the kernel, until interrupted, or SOAK=10m
 # make lint   go vet, staticcheck, gofmt, and the builds for other systems
 # make install   tirl into $(DESTDIR)$(PREFIX)/sbin
@@ -15,7 +16,7 @@ CLIENTS = nc.openbsd=netcat-openbsd nc.traditional=netcat-traditional hping3=hpi
 VERSION = $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 BUILD = CGO_ENABLED=0 go build -trimpath -ldflags "-X tirl/internal/cli.version=$(VERSION)"
 
-.PHONY: all demo test soak lint install
+.PHONY: all demo test attack soak lint install
 all: bin/tirl
 
 .PHONY: bin/tirl
@@ -29,6 +30,11 @@ demo: bin/tirl
 test:
 	@scripts/need $(RUN) $(CLIENTS)
 	@scripts/test
+
+attack:
+	@scripts/need $(RUN) $(CLIENTS)
+	@go test -c -o bin/attack.test ./attack
+	@cd attack && TIRL_REQUIRE_KERNEL=1 TIRL_ATTACK_FULL=1 ../bin/attack.test -test.v -test.timeout 0
 
 # SEED=N begins with the policy and trace of that number, VECTORS=DIR is where
 # what fails is saved.

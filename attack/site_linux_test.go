@@ -23,8 +23,8 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(labtest.Main(m)) }
 
-// fullEnv is the environment variable that, with the value "1", makes the
-// attacks as large as the issue of each has them: it takes minutes.
+// fullEnv is the environment variable that, with the value "1", has floods come
+// from a million sources: that takes minutes.
 const fullEnv = "TIRL_ATTACK_FULL"
 
 func full() bool { return os.Getenv(fullEnv) == "1" }
