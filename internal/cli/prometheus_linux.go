@@ -9,7 +9,6 @@ import (
 
 	"tirl/internal/backend"
 	"tirl/internal/policy"
-	"tirl/internal/tool"
 )
 
 // printMetrics prints what is counted, whatever the state is.
@@ -17,18 +16,9 @@ func (a *app) printMetrics(ctx context.Context, v *view) error {
 	for _, err := range v.Unread {
 		a.warn("%v", err)
 	}
-	var c *backend.Counters
-	if v.Active() && v.program != nil {
-		for _, k := range asked(v.Backend) {
-			op, ok := k.New(tool.Host{}).(backend.Operator)
-			if !ok {
-				continue
-			}
-			var err error
-			if c, err = op.Counters(ctx, v.program); err != nil {
-				return err
-			}
-		}
+	c, err := a.counters(ctx, v)
+	if err != nil {
+		return err
 	}
 	return a.print(v.metrics(c))
 }

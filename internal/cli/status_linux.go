@@ -13,7 +13,7 @@ import (
 )
 
 func (a *app) statusCommand() *cobra.Command {
-	policyFile, asJSON, asMetrics := "", false, false
+	policyFile, asJSON, asMetrics, live, interval := "", false, false, false, time.Second
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Show what is loaded and who has knocked",
@@ -22,16 +22,30 @@ rules are still as they were loaded, and whether the policy file is still what
 was loaded; and a line for each source that has begun to knock, or that a door is
 open to, with the time left.
 
+With --watch the terminal shows it live, with how often things happen, until q or
+Ctrl-C. It costs the kernel a listing each time, so it looks less often where there
+is much to list.
+
 The exit status is 3 if nothing is loaded, and 5 if somebody has changed the rules.`,
 		Example: `  sudo tirl status
+  sudo tirl status --watch
   sudo tirl status --json | jq '.grants[].source'
   sudo tirl status --prometheus > /var/lib/prometheus/node-exporter/tirl.prom
   sudo tirl status > /dev/null || sudo tirl apply`,
 		GroupID: groupLook,
 		Args:    noArguments,
 		RunE: a.run(func(cmd *cobra.Command, _ []string) error {
+			switch {
+			case interval < minInterval:
+				return usage("such as --interval 1s", "--interval %s is less than %s", interval, minInterval)
+			case cmd.Flags().Changed("interval") && !live:
+				return usage("tirl status --watch --interval "+interval.String(), "--interval needs --watch")
+			}
 			if err := a.needRoot("read the rules"); err != nil {
 				return err
+			}
+			if live {
+				return a.watch(cmd.Context(), policyFile, interval)
 			}
 			s, err := a.engine().Status(cmd.Context())
 			if err != nil {
@@ -39,8 +53,6 @@ The exit status is 3 if nothing is loaded, and 5 if somebody has changed the rul
 			}
 			v := a.view(s, policyFile)
 			switch {
-			case asJSON && asMetrics:
-				return usage("one of them", "--json and --prometheus do not go together")
 			case asMetrics:
 				return a.printMetrics(cmd.Context(), v)
 			case asJSON:
@@ -57,8 +69,14 @@ The exit status is 3 if nothing is loaded, and 5 if somebody has changed the rul
 	policyFlag(cmd, &policyFile)
 	jsonFlag(cmd, &asJSON)
 	cmd.Flags().BoolVar(&asMetrics, "prometheus", false, "print counters for node_exporter's textfile collector, and exit with 0")
+	cmd.Flags().BoolVarP(&live, "watch", "w", false, "show it live on the terminal")
+	cmd.Flags().DurationVar(&interval, "interval", interval, "`time` between two looks of --watch")
+	cmd.MarkFlagsMutuallyExclusive("json", "prometheus", "watch")
 	return cmd
 }
+
+// minInterval is the shortest of --watch: less nobody sees.
+const minInterval = 100 * time.Millisecond
 
 // view is a status with all that is needed to tell it.
 type view struct {
