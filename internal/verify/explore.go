@@ -1,0 +1,381 @@
+package verify
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"tirl/internal/automaton"
+	"tirl/internal/port"
+	"tirl/internal/verify/ruleset"
+)
+
+// explorer goes through all that a source can do, of one family, with the policy
+// and the ruleset side by side.
+type explorer struct {
+	g     *automaton.Program
+	sp    *space
+	m     *machine
+	s     *meaning
+	scope Scope
+
+	grantElems map[int][]elemKey // by class: the elements that stand for its grant
+	exact      map[int]bool      // classes whose grants are followed
+	coarse     map[int]bool      // sets that neighbours of the source share
+	bucketMade []elem            // what the shared sets hold when there is a bucket
+
+	nodes   []visit
+	seen    map[string]bitset // states, with the sources that were tried in them
+	waiting []int             // nodes without a bucket, until bucketMade is known
+	done    map[string]bitset // by-port steps, with the ports that were tried
+
+	suspects []suspect
+	kinds    map[suspectKind]bool
+	mixed    map[int]bool // classes whose grants the two sides treat otherwise
+	fault    *ruleset.UnknownError
+	max      int
+}
+
+// visit is a state that was come to, and how.
+type visit struct {
+	state  state
+	srcs   bitset
+	parent int
+	event  event
+	at     time.Duration          // on the way that led here first
+	set    map[tick]time.Duration // when the times of the state began, on that way
+}
+
+// event is a step from one state to another.
+type event struct {
+	packet  bool
+	b       box
+	g       []held
+	limit   choice
+	out     tick // else: this time ran out
+	bucket  bool // else: a neighbour has made the bucket
+	deepens int
+}
+
+// suspect is a packet on which the two sides seem to differ.
+type suspect struct {
+	node  int
+	event event
+	want  automaton.Verdict
+	got   string
+	why   automaton.Reason
+}
+
+// suspectKind is what makes two suspects alike.
+type suspectKind struct {
+	want automaton.Verdict
+	got  string
+	why  automaton.Reason
+	conn ruleset.Conns
+	dest ruleset.Dests
+}
+
+// explore tries every packet in every state that can be reached. It stops early if
+// something is not understood, or after max states.
+func (e *explorer) explore() error {
+	e.nodes, e.seen, e.done = nil, make(map[string]bitset), make(map[string]bitset)
+	e.waiting, e.suspects, e.kinds = nil, nil, make(map[suspectKind]bool)
+	e.push(state{since: none, bucket: none}, fullBitset(len(e.sp.srcs)), visit{parent: -1})
+	for i := 0; i < len(e.nodes); i++ {
+		e.visit(i)
+		if e.m.unknown != nil {
+			return e.m.unknown
+		}
+		if e.fault != nil {
+			return e.fault
+		}
+		if len(e.nodes) > e.max {
+			return &ruleset.UnknownError{Line: 1, What: fmt.Sprintf("more than %d states", e.max)}
+		}
+		if len(e.suspects) >= maxSuspects {
+			return nil
+		}
+	}
+	return nil
+}
+
+const maxSuspects = 64
+
+// push adds a state, if it is not known for these sources.
+func (e *explorer) push(s state, srcs bitset, v visit) {
+	key, from := e.canonical(&s)
+	covered, ok := e.seen[key]
+	if ok && srcs.within(covered) {
+		return
+	}
+	if ok {
+		e.seen[key] = covered.or(srcs)
+		srcs = srcs.without(covered)
+	} else {
+		e.seen[key] = srcs
+	}
+	old := v.set
+	v.state, v.srcs, v.set = s, srcs, make(map[tick]time.Duration)
+	for t, was := range from {
+		if was.stamp == now {
+			v.set[t] = v.at
+		} else {
+			v.set[t] = old[was]
+		}
+	}
+	e.nodes = append(e.nodes, v)
+}
+
+// packetGap is from one packet of a counterexample to the next.
+const packetGap = 10 * time.Millisecond
+
+func (e *explorer) visit(i int) {
+	v := e.nodes[i]
+	if !e.scope.NoExpiry {
+		for _, t := range e.ticks(&v.state) {
+			at := max(v.at, v.set[t]+t.d)
+			e.push(e.after(&v.state, t), v.srcs, visit{parent: i, event: event{out: t}, at: at, set: v.set})
+		}
+	}
+	if len(e.coarse) > 0 && v.state.bucket == none {
+		if e.bucketMade == nil {
+			e.waiting = append(e.waiting, i)
+		} else {
+			e.neighbour(i)
+		}
+	}
+	b := e.scope.narrow(e.sp.all())
+	b.srcs = v.srcs
+	exact := make(map[int]bool)
+	for c := range e.exact {
+		exact[c] = slices.ContainsFunc(v.state.grants, func(g exactGrant) bool { return g.class == c })
+	}
+	e.m.execute(b, v.state.elems, func(p *path, got ruleset.Verdict) {
+		e.s.judge(v.state.place, v.state.bucket != none, exact, p.b, p.g, p.limit, func(want verdictOf) {
+			e.compare(i, p, got, want)
+		})
+	})
+}
+
+// neighbour makes the bucket of a source without it having sent a packet.
+func (e *explorer) neighbour(i int) {
+	v := e.nodes[i]
+	n := state{place: v.state.place, since: v.state.since, bucket: now, grants: slices.Clone(v.state.grants)}
+	for _, el := range v.state.elems {
+		if !e.coarse[el.key.set] {
+			n.elems = append(n.elems, el)
+		}
+	}
+	n.elems = append(n.elems, e.bucketMade...)
+	e.push(n, v.srcs, visit{parent: i, event: event{bucket: true}, at: v.at + packetGap, set: v.set})
+}
+
+// compare holds what the two sides make of a packet against each other, and goes on to
+// the states that follow.
+func (e *explorer) compare(i int, p *path, got ruleset.Verdict, want verdictOf) {
+	ev := event{packet: true, b: want.b, g: want.g, limit: want.limit}
+	said := verdictName(e.sp, got, want.b)
+	if said == automaton.Accept.String() && leavesRegister(p.reg) {
+		said = "accept, with meta priority left behind"
+	}
+	if said != want.verdict.String() {
+		e.suspect(suspect{node: i, event: ev, want: want.verdict, got: said, why: want.reason})
+	}
+	e.compareGrants(p, want)
+	e.compareBucket(p, want)
+	v := &e.nodes[i]
+	next := state{place: v.state.place, since: v.state.since, bucket: v.state.bucket, elems: p.elems}
+	next.grants = e.nextGrants(v.state.grants, want.grant)
+	if want.paid {
+		next.bucket = now
+	}
+	if want.moves {
+		next.place, next.since = want.place, now
+		if want.place == automaton.Root && !want.first {
+			next.since = none
+		}
+	}
+	e.follow(i, next, want, ev)
+}
+
+func leavesRegister(r reg) bool { return r.kind == byPort || r.kind == number && r.v != 0 }
+
+// verdictName names a verdict as the policy does, or as what it is.
+func verdictName(sp *space, v ruleset.Verdict, b box) string {
+	only := func(p port.Proto) bool { return b.ports.within(sp.protos(uint32(p), uint32(p))) }
+	switch {
+	case v == ruleset.Accept:
+		return automaton.Accept.String()
+	case v == ruleset.Drop:
+		return automaton.Dropped.String()
+	case v == ruleset.RejectReset && only(port.TCP), v == ruleset.RejectPort && only(port.UDP):
+		return automaton.Rejected.String()
+	}
+	return "another answer"
+}
+
+func (e *explorer) suspect(s suspect) {
+	k := suspectKind{s.want, s.got, s.why, s.event.b.conns, s.event.b.dests}
+	if e.kinds[k] {
+		return
+	}
+	e.kinds[k] = true
+	e.suspects = append(e.suspects, s)
+}
+
+// compareGrants holds what happens to the elements that stand for grants against
+// what the policy grants.
+func (e *explorer) compareGrants(p *path, want verdictOf) {
+	expected := 0
+	if want.grant >= 0 && !e.exact[want.grant] {
+		expected = len(e.grantElems[want.grant])
+	}
+	for _, op := range p.ops {
+		class := e.m.flags[op.key]
+		if class != want.grant || !op.refresh || op.d != e.g.Classes[class].OpenFor {
+			e.mixed[class] = true
+		}
+	}
+	if len(p.ops) != expected {
+		for _, op := range p.ops {
+			e.mixed[e.m.flags[op.key]] = true
+		}
+		if want.grant >= 0 {
+			e.mixed[want.grant] = true
+		}
+	}
+}
+
+func (e *explorer) nextGrants(had []exactGrant, class int) []exactGrant {
+	out := slices.Clone(had)
+	if class < 0 || !e.exact[class] {
+		return out
+	}
+	for i := range out {
+		if out[i].class == class {
+			out[i].stamp = now
+			return out
+		}
+	}
+	return append(out, exactGrant{class, now})
+}
+
+// compareBucket sees to it that the two sides ask a bucket at the same packets, and
+// that sets that neighbours share are those of the bucket.
+func (e *explorer) compareBucket(p *path, want verdictOf) {
+	if e.s.limited && (p.paid != 0) != want.paid || p.paid > 1 {
+		e.unequalBuckets(p)
+	}
+	if len(e.coarse) == 0 {
+		return
+	}
+	touched := slices.ContainsFunc(append(slices.Clone(p.made), p.gone...), func(k elemKey) bool { return e.coarse[k.set] })
+	if touched != want.paid {
+		e.unequalBuckets(p)
+		return
+	}
+	if !touched {
+		return
+	}
+	var shared []elem
+	for _, el := range p.elems {
+		if e.coarse[el.key.set] {
+			shared = append(shared, el)
+		}
+	}
+	slices.SortFunc(shared, func(a, b elem) int { return compareKeys(a.key, b.key) })
+	if e.bucketMade == nil {
+		e.bucketMade = shared
+		for _, i := range e.waiting {
+			e.neighbour(i)
+		}
+		e.waiting = nil
+		return
+	}
+	if !slices.EqualFunc(shared, e.bucketMade, func(a, b elem) bool {
+		return a.key == b.key && slices.Equal(a.timers, b.timers)
+	}) {
+		e.unequalBuckets(p)
+	}
+}
+
+func (e *explorer) unequalBuckets(p *path) {
+	if e.fault == nil {
+		e.fault = &ruleset.UnknownError{Line: max(p.line, 1), What: "the limit counts other packets than the policy's"}
+	}
+}
+
+// follow goes on to the state after a packet. What depends on the port is followed for
+// each port, once.
+func (e *explorer) follow(i int, next state, want verdictOf, ev event) {
+	srcs := e.sp.sameSources(want.b.srcs).and(e.nodes[i].srcs)
+	at := e.nodes[i].at + packetGap
+	lazy := want.first || slices.ContainsFunc(next.elems, func(el elem) bool { return el.val.kind == byPort })
+	if !lazy {
+		e.push(e.detach(next), srcs, visit{parent: i, event: ev, at: at, set: e.nodes[i].set})
+		return
+	}
+	key := e.lazyKey(next, want.first, srcs)
+	ports := want.b.ports
+	if done, ok := e.done[key]; ok {
+		if ports.within(done) {
+			return
+		}
+		ports = ports.without(done)
+		e.done[key] = done.or(ports)
+	} else {
+		e.done[key] = ports
+	}
+	for a := range ports.each {
+		n := e.detach(next)
+		if want.first {
+			n.place, n.since = automaton.State(e.s.first.value[a]), now
+		}
+		for j := range n.elems {
+			if v := &n.elems[j].val; v.kind == byPort {
+				*v = reg{kind: number, v: v.fn.value[a]}
+			}
+		}
+		one := ev
+		one.b.ports = e.s.single(a)
+		e.push(n, srcs, visit{parent: i, event: one, at: at, set: e.nodes[i].set})
+	}
+}
+
+// detach copies what canonical changes.
+func (e *explorer) detach(s state) state {
+	s.elems = slices.Clone(s.elems)
+	s.grants = slices.Clone(s.grants)
+	return s
+}
+
+// lazyKey is the same for states that differ by the packet's port alone, in the same
+// way.
+func (e *explorer) lazyKey(s state, first bool, srcs bitset) string {
+	n := e.detach(s)
+	funcs := ""
+	for j := range n.elems {
+		if v := &n.elems[j].val; v.kind == byPort {
+			funcs += fmt.Sprintf(" %p", v.fn)
+			*v = reg{kind: byPort}
+		}
+	}
+	key, _ := e.canonical(&n)
+	return fmt.Sprint(first, funcs, srcs, key)
+}
+
+// sameSources adds the addresses that may be of the same sources.
+func (s *space) sameSources(in bitset) bitset {
+	if s.classes == len(s.srcs) {
+		return in
+	}
+	out := newBitset(len(s.srcs))
+	for i := range in.each {
+		for j := range s.srcs {
+			if s.srcs[j].identity == s.srcs[i].identity {
+				out.add(j)
+			}
+		}
+	}
+	return out
+}

@@ -1,0 +1,522 @@
+package verify
+
+import (
+	"slices"
+
+	"tirl/internal/automaton"
+	"tirl/internal/port"
+	"tirl/internal/verify/ruleset"
+)
+
+// meaning says what the policy does with sets of packets: the reference
+// interpreter, for all packets at once. A test holds the two together.
+type meaning struct {
+	g  *automaton.Program
+	sp *space
+
+	loopback, trustIfaces uint64
+	trusted               bitset // sources
+	public, service       bitset
+	heard                 bitset // guard: of a protocol that some knock uses
+	judgedProtos          bitset // guard: TCP and UDP
+	answered              bitset // TCP and UDP
+	tcp                   bitset
+	protos                bitset // firewall: public protocols
+	icmp                  bitset // the family's own ICMP
+	dhcpPort              bitset
+	linkLocal             bitset // sources
+	classes               []bitset
+	children              [][]automaton.State
+	first                 *portFunc // first knocks that end no door
+	firstEnds             []automaton.State
+	admits                []bitset // sources, by door
+	limited               bool
+}
+
+// verdictOf is what the policy says of a set of packets.
+type verdictOf struct {
+	b       box
+	g       []held
+	limit   choice
+	verdict automaton.Verdict
+	reason  automaton.Reason
+	moves   bool // the place changes, or its time is set anew
+	place   automaton.State
+	first   bool // the place is that of the first knock, by port
+	paid    bool // the bucket is asked, or made
+	grant   int  // class; -1
+}
+
+func newMeaning(g *automaton.Program, sp *space, limited bool) *meaning {
+	s := &meaning{g: g, sp: sp, limited: limited}
+	s.loopback = sp.ifaceSet(func(n string) bool { return n == "lo" })
+	s.trustIfaces = sp.ifaceSet(func(n string) bool { return slices.Contains(g.Ifaces, n) })
+	s.trusted = sp.sources(g.Trust)
+	s.public = sp.ports(g.Public)
+	s.service = sp.ports(g.Hidden())
+	s.tcp = sp.protos(uint32(port.TCP), uint32(port.TCP))
+	s.answered = s.tcp.or(sp.protos(uint32(port.UDP), uint32(port.UDP)))
+	s.judgedProtos = s.answered
+	s.heard = newBitset(len(sp.atoms))
+	for i, a := range sp.atoms {
+		if g.Heard(a.proto) {
+			s.heard.add(i)
+		}
+	}
+	s.ofFirewall()
+	for _, c := range g.Classes {
+		s.classes = append(s.classes, sp.ports(c.Services))
+	}
+	s.children = make([][]automaton.State, len(g.Places))
+	for at := 1; at < len(g.Places); at++ {
+		up := g.Places[at].Parent
+		s.children[up] = append(s.children[up], automaton.State(at))
+	}
+	s.first = newPortFunc(len(sp.atoms))
+	for _, c := range s.children[automaton.Root] {
+		if g.Places[c].Door >= 0 {
+			s.firstEnds = append(s.firstEnds, c)
+			continue
+		}
+		a := s.knock(c)
+		s.first.dom.add(a)
+		s.first.value[a] = uint32(c)
+	}
+	for _, d := range g.Doors {
+		if len(d.From) == 0 {
+			s.admits = append(s.admits, fullBitset(len(sp.srcs)))
+		} else {
+			s.admits = append(s.admits, sp.sources(d.From))
+		}
+	}
+	return s
+}
+
+func (s *meaning) ofFirewall() {
+	s.protos = newBitset(len(s.sp.atoms))
+	for _, p := range s.g.Protos {
+		s.protos = s.protos.or(s.sp.protos(uint32(p), uint32(p)))
+	}
+	own := port.ICMP
+	if s.sp.family == ruleset.IPv6 {
+		own = port.ICMPv6
+	}
+	s.icmp = s.sp.protos(uint32(own), uint32(own))
+	s.dhcpPort = newBitset(len(s.sp.atoms))
+	if !s.g.Firewall || !s.g.DHCP {
+		return
+	}
+	n := uint16(68)
+	if s.sp.family == ruleset.IPv6 {
+		n = 546
+		s.linkLocal = newBitset(len(s.sp.srcs))
+		for i, a := range s.sp.srcs {
+			if a.addr.IsLinkLocalUnicast() {
+				s.linkLocal.add(i)
+			}
+		}
+	}
+	s.dhcpPort = s.sp.ports([]port.Range{{Proto: port.UDP, First: n, Last: n}})
+}
+
+// knock gives the atom of the knock that leads to a place.
+func (s *meaning) knock(at automaton.State) int { return s.sp.atomOf(s.g.Places[at].Knock) }
+
+// single is the set of one atom.
+func (s *meaning) single(atom int) bitset {
+	b := newBitset(len(s.sp.atoms))
+	b.add(atom)
+	return b
+}
+
+// judging is a judgement under way.
+type judging struct {
+	*meaning
+	place  automaton.State
+	bucket bool
+	exact  map[int]bool // classes whose grants are known: whether the source holds them
+	emit   func(verdictOf)
+}
+
+// judge gives what becomes of all packets of a box from a source that stands at
+// place, and has a bucket or not. Choices that a path through the rules has made
+// are taken over; others are made here.
+func (s *meaning) judge(place automaton.State, bucket bool, exact map[int]bool, b box, g []held, limit choice, emit func(verdictOf)) {
+	j := &judging{s, place, bucket, exact, emit}
+	j.exempt(verdictOf{b: b, g: g, limit: limit, grant: -1})
+}
+
+func (j *judging) let(v verdictOf, why automaton.Reason) {
+	v.verdict, v.reason = automaton.Accept, why
+	j.emit(v)
+}
+
+func (j *judging) drop(v verdictOf, why automaton.Reason) {
+	v.verdict, v.reason = automaton.Dropped, why
+	j.emit(v)
+}
+
+// exempt is what is never judged.
+func (j *judging) exempt(v verdictOf) {
+	type rule struct {
+		why   automaton.Reason
+		split func(box) (yes, no *box)
+	}
+	rules := []rule{
+		{automaton.ByLoopback, func(b box) (*box, *box) { return b.splitIfaces(j.loopback) }},
+		{automaton.ByEstablished, func(b box) (*box, *box) { return b.splitConns(ruleset.Established) }},
+		{automaton.ByTrust, func(b box) (*box, *box) { return b.splitIfaces(j.trustIfaces) }},
+		{automaton.ByTrust, func(b box) (*box, *box) { return b.splitSources(j.trusted) }},
+		{automaton.ByPublic, func(b box) (*box, *box) { return b.splitPorts(j.public) }},
+	}
+	if j.g.Firewall {
+		rules = append(rules, rule{automaton.ByPublic, func(b box) (*box, *box) { return b.splitPorts(j.protos) }})
+	}
+	for _, r := range rules {
+		yes, no := r.split(v.b)
+		if yes != nil {
+			let := v
+			let.b = *yes
+			j.let(let, r.why)
+		}
+		if no == nil {
+			return
+		}
+		v.b = *no
+	}
+	if j.g.Firewall {
+		j.exemptICMP(v)
+		return
+	}
+	j.fresh(v)
+}
+
+// parts goes on with each part of a split.
+func parts(v verdictOf, yes, no *box, then, other func(verdictOf)) {
+	if yes != nil {
+		w := v
+		w.b = *yes
+		then(w)
+	}
+	if no != nil {
+		w := v
+		w.b = *no
+		other(w)
+	}
+}
+
+func (j *judging) exemptICMP(v verdictOf) {
+	yes, no := v.b.splitPorts(j.icmp)
+	parts(v, yes, no, func(v verdictOf) {
+		switch {
+		case j.g.ICMP:
+			j.let(v, automaton.ByICMP)
+		case j.sp.family == ruleset.IPv4:
+			j.fresh(v)
+		default:
+			var always [4]uint64
+			for _, t := range automaton.AlwaysICMPv6() {
+				always[t/64] |= 1 << (t % 64)
+			}
+			yes, no := v.b.splitICMP(always)
+			parts(v, yes, no, func(v verdictOf) { j.let(v, automaton.ByICMP) }, j.fresh)
+		}
+	}, j.exemptDHCP)
+}
+
+func (j *judging) exemptDHCP(v verdictOf) {
+	yes, no := v.b.splitPorts(j.dhcpPort)
+	parts(v, yes, no, func(v verdictOf) {
+		yes, no := v.b.splitSPorts(j.sp.sportSet(67, 67))
+		if j.sp.family == ruleset.IPv6 {
+			yes, no = v.b.splitSources(j.linkLocal)
+		}
+		parts(v, yes, no, func(v verdictOf) { j.let(v, automaton.ByDHCP) }, j.fresh)
+	}, j.fresh)
+}
+
+// fresh is what tries to begin something.
+func (j *judging) fresh(v verdictOf) {
+	yes, no := v.b.splitPorts(j.service)
+	parts(v, yes, no, func(v verdictOf) { j.freshTCP(v, true) }, func(v verdictOf) { j.freshTCP(v, false) })
+}
+
+func (j *judging) freshTCP(v verdictOf, service bool) {
+	next := func(v verdictOf) { j.freshDest(v, service) }
+	if j.g.Firewall {
+		next(v)
+		return
+	}
+	notOurs := func(v verdictOf) { j.let(v, automaton.NotOurs) }
+	yes, no := v.b.splitPorts(j.tcp)
+	parts(v, yes, no, func(v verdictOf) {
+		yes, no := v.b.splitFlags(begins())
+		parts(v, yes, no, next, notOurs)
+	}, next)
+}
+
+func (j *judging) freshDest(v verdictOf, service bool) {
+	ours := j.g.Firewall || service
+	notOurs := func(v verdictOf) { j.let(v, automaton.NotOurs) }
+	here := func(v verdictOf) {
+		local, other := v.b.splitDests(ruleset.Local)
+		parts(v, local, other, func(v verdictOf) {
+			invalid, rest := v.b.splitConns(ruleset.Invalid)
+			parts(v, invalid, rest, func(v verdictOf) {
+				if ours {
+					j.drop(v, automaton.IsInvalid)
+				} else {
+					notOurs(v)
+				}
+			}, func(v verdictOf) { j.hear(v, service) })
+		}, func(v verdictOf) {
+			if ours {
+				j.drop(v, automaton.NotUnicast)
+			} else {
+				notOurs(v)
+			}
+		})
+	}
+	away, rest := v.b.splitDests(ruleset.Unicast)
+	parts(v, away, rest, notOurs, func(v verdictOf) {
+		if service {
+			here(v)
+			return
+		}
+		related, rest := v.b.splitConns(ruleset.Related)
+		parts(v, related, rest, func(v verdictOf) {
+			if j.g.Firewall {
+				j.let(v, automaton.ByRelated)
+			} else {
+				notOurs(v)
+			}
+		}, here)
+	})
+}
+
+// hear is the normative order: grant, limit, once, step, open, verdict.
+func (j *judging) hear(v verdictOf, service bool) {
+	if !j.g.Firewall && !service {
+		yes, no := v.b.splitPorts(j.judgedProtos.and(j.heard))
+		parts(v, yes, no, func(v verdictOf) { j.refuse(v, service) }, func(v verdictOf) { j.let(v, automaton.NotOurs) })
+		return
+	}
+	if !j.g.Firewall {
+		yes, no := v.b.splitPorts(j.judgedProtos)
+		parts(v, yes, no, func(v verdictOf) { j.granted(v, 0) }, func(v verdictOf) { j.let(v, automaton.NotOurs) })
+		return
+	}
+	if service {
+		j.granted(v, 0)
+		return
+	}
+	j.refuse(v, service)
+}
+
+// granted looks for a grant of class i or a later one.
+func (j *judging) granted(v verdictOf, i int) {
+	for ; i < len(j.classes); i++ {
+		if j.g.Classes[i].Once {
+			continue
+		}
+		yes, no := v.b.splitPorts(j.classes[i])
+		if yes == nil {
+			continue
+		}
+		if no != nil {
+			w := v
+			w.b = *no
+			j.granted(w, i+1)
+		}
+		v.b = *yes
+		known, ok := j.exact[i]
+		if !ok {
+			known, ok = v.chosen(i)
+		}
+		if ok && known {
+			j.let(v, automaton.Granted)
+			return
+		}
+		if !ok {
+			w := v
+			w.g = append(slices.Clip(v.g), held{i, true})
+			j.let(w, automaton.Granted)
+			v.g = append(slices.Clip(v.g), held{i, false})
+		}
+	}
+	j.refuse(v, true)
+}
+
+func (v *verdictOf) chosen(class int) (yes, ok bool) {
+	for _, h := range v.g {
+		if h.class == class {
+			return h.yes, true
+		}
+	}
+	return false, false
+}
+
+// refuse finds out what the packet gets if nothing lets it in.
+func (j *judging) refuse(v verdictOf, service bool) {
+	if !j.g.Firewall && !service {
+		v.verdict = automaton.Accept
+		j.step(v)
+		return
+	}
+	v.verdict = automaton.Dropped
+	if !j.g.Reset {
+		j.step(v)
+		return
+	}
+	yes, no := v.b.splitPorts(j.answered)
+	parts(v, yes, no, func(v verdictOf) {
+		v.verdict = automaton.Rejected
+		j.step(v)
+	}, j.step)
+}
+
+// step cuts by where the packet leads.
+func (j *judging) step(v verdictOf) {
+	at := j.g.Places[j.place]
+	if at.Door >= 0 {
+		class := j.g.Doors[at.Door].Class
+		yes, no := v.b.splitPorts(j.classes[class])
+		if yes != nil {
+			w := v
+			w.b = *yes
+			j.pay(w, automaton.LetIn, func(v verdictOf) {
+				v.verdict, v.moves, v.place = automaton.Accept, true, automaton.Root
+				j.emit(v)
+			})
+		}
+		if no == nil {
+			return
+		}
+		v.b = *no
+	}
+	if j.place != automaton.Root {
+		for _, c := range j.children[j.place] {
+			if !j.take(&v, j.single(j.knock(c)), func(v verdictOf) { j.arrive(v, c, automaton.Knocked) }) {
+				return
+			}
+		}
+		if !j.take(&v, j.repeats(), func(v verdictOf) {
+			j.pay(v, automaton.Repeated, func(v verdictOf) {
+				v.moves, v.place = true, j.place
+				j.emit(v)
+			})
+		}) {
+			return
+		}
+	}
+	how := automaton.Restarted
+	if j.place == automaton.Root {
+		how = automaton.Knocked
+	}
+	for _, c := range j.firstEnds {
+		if !j.take(&v, j.single(j.knock(c)), func(v verdictOf) { j.arrive(v, c, how) }) {
+			return
+		}
+	}
+	if !j.take(&v, j.first.dom, func(v verdictOf) {
+		j.pay(v, how, func(v verdictOf) {
+			v.moves, v.first = true, true
+			j.emit(v)
+		})
+	}) {
+		return
+	}
+	why := automaton.Lost
+	if j.place == automaton.Root {
+		why = automaton.Nothing
+	}
+	j.pay(v, why, func(v verdictOf) {
+		v.moves, v.place = true, automaton.Root
+		j.emit(v)
+	})
+}
+
+// take goes on with the packets to some ports, and leaves the others. False: there
+// are no others.
+func (j *judging) take(v *verdictOf, ports bitset, then func(verdictOf)) bool {
+	yes, no := v.b.splitPorts(ports)
+	if yes != nil {
+		w := *v
+		w.b = *yes
+		then(w)
+	}
+	if no == nil {
+		return false
+	}
+	v.b = *no
+	return true
+}
+
+// repeats are the knocks that stay at the place.
+func (j *judging) repeats() bitset {
+	b := newBitset(len(j.sp.atoms))
+	if !j.g.Stay && j.g.Places[j.place].Depth > 1 {
+		return b
+	}
+	for at := j.place; at != automaton.Root; at = j.g.Places[at].Parent {
+		b.add(j.knock(at))
+	}
+	return b
+}
+
+// arrive comes to a place, which may be the end of a door.
+func (j *judging) arrive(v verdictOf, at automaton.State, how automaton.Reason) {
+	door := j.g.Places[at].Door
+	if door < 0 {
+		j.pay(v, how, func(v verdictOf) {
+			v.moves, v.place = true, at
+			j.emit(v)
+		})
+		return
+	}
+	yes, no := v.b.splitSources(j.admits[door])
+	parts(v, yes, no, func(v verdictOf) {
+		class := j.g.Doors[door].Class
+		if j.g.Classes[class].Once {
+			j.pay(v, how, func(v verdictOf) {
+				v.moves, v.place = true, at
+				j.emit(v)
+			})
+			return
+		}
+		j.pay(v, automaton.Opened, func(v verdictOf) {
+			v.moves, v.place, v.grant = true, automaton.Root, class
+			j.emit(v)
+		})
+	}, func(v verdictOf) {
+		j.pay(v, automaton.Excluded, func(v verdictOf) {
+			v.moves, v.place = true, automaton.Root
+			j.emit(v)
+		})
+	})
+}
+
+// pay asks the bucket, if there is one or the packet makes one.
+func (j *judging) pay(v verdictOf, why automaton.Reason, heard func(verdictOf)) {
+	v.reason = why
+	if !j.limited {
+		heard(v)
+		return
+	}
+	if !j.bucket {
+		v.paid = why != automaton.Repeated && why != automaton.Nothing
+		heard(v)
+		return
+	}
+	v.paid = true
+	if v.limit != isEmpty {
+		w := v
+		w.limit = notEmpty
+		heard(w)
+	}
+	if v.limit != notEmpty {
+		w := v
+		w.limit, w.reason = isEmpty, automaton.Limited
+		j.emit(w)
+	}
+}
