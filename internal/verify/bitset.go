@@ -15,8 +15,7 @@ func fullBitset(n int) bitset {
 	return s
 }
 
-func (s bitset) add(i int)      { s[i/64] |= 1 << (i % 64) }
-func (s bitset) has(i int) bool { return s[i/64]>>(i%64)&1 != 0 }
+func (s bitset) add(i int) { s[i/64] |= 1 << (i % 64) }
 
 func (s bitset) empty() bool {
 	for _, w := range s {
@@ -34,8 +33,6 @@ func (s bitset) count() int {
 	}
 	return n
 }
-
-func (s bitset) clone() bitset { return append(bitset(nil), s...) }
 
 func (s bitset) and(t bitset) bitset {
 	out := make(bitset, len(s))

@@ -8,10 +8,7 @@ import (
 )
 
 // setTable is how a portFunc remembers what a table says of its values.
-type setTable struct {
-	set int
-	not bool
-}
+type setTable struct{ set int }
 
 func (m *machine) lookUp(n *node, st ruleset.Lookup, p *path, out *outcome) {
 	if !m.readable(st.Key, p, out) {
@@ -37,6 +34,35 @@ func (m *machine) lookUp(n *node, st ruleset.Lookup, p *path, out *outcome) {
 		}
 		out.yes, out.no = append(out.yes, found.yes...), append(out.no, found.no...)
 	}
+}
+
+// absent answers for statements that ask for the source in a set that does not have
+// it, or take it out: what most rules with a list for each place do.
+func (m *machine) absent(n *node, st ruleset.Statement, p *path) (holds, ok bool) {
+	var set int
+	var key []ruleset.Field
+	not := false
+	switch st := st.(type) {
+	case ruleset.Lookup:
+		if set, key, not = st.Set, st.Key, st.Not; st.Within == 0 && len(m.sets[set].times) > 0 || !m.rs.Sets[set].Dynamic {
+			return false, false
+		}
+	case ruleset.Write:
+		if set, key = st.Set, st.Key; st.Op != ruleset.Delete && (st.Op != ruleset.Remove || !n.alone) {
+			return false, false
+		}
+		not = st.Op == ruleset.Delete
+	default:
+		return false, false
+	}
+	if len(key) != 1 || key[0].Kind != ruleset.FieldSrc || key[0].Family&m.sp.family == 0 {
+		return false, false
+	}
+	at := elemKey{set: set}
+	if _, flag := m.flags[at]; flag || p.find(at) >= 0 {
+		return false, false
+	}
+	return not, true
 }
 
 // readable says whether the packet has what a key is made of. If not, the rule
@@ -265,6 +291,32 @@ func (m *machine) take(p *path, key elemKey) {
 		p.elems = slices.Delete(slices.Clone(p.elems), i, i+1)
 		p.gone = append(p.gone, key)
 	}
+}
+
+// takeAll takes the source out of many sets.
+func (m *machine) takeAll(p *path, sets []int) *path {
+	if !slices.ContainsFunc(p.elems, func(e elem) bool { return e.key.n == 0 && slices.Contains(sets, e.key.set) }) &&
+		!m.flagged(sets) {
+		return p
+	}
+	p = p.copy()
+	for _, set := range sets {
+		if key := (elemKey{set: set}); m.isFlag(key) {
+			p.ops = append(p.ops, flagOp{key: key})
+		} else {
+			m.take(p, key)
+		}
+	}
+	return p
+}
+
+func (m *machine) isFlag(key elemKey) bool {
+	_, ok := m.flags[key]
+	return ok
+}
+
+func (m *machine) flagged(sets []int) bool {
+	return slices.ContainsFunc(sets, func(set int) bool { return m.isFlag(elemKey{set: set}) })
 }
 
 // listTimers are those of an element of a list whose time is set.

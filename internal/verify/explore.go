@@ -22,6 +22,8 @@ type explorer struct {
 	grantElems map[int][]elemKey // by class: the elements that stand for its grant
 	exact      map[int]bool      // classes whose grants are followed
 	coarse     map[int]bool      // sets that neighbours of the source share
+	buckets    bool              // the ruleset has a bucket that matters, and so has the policy
+	anyTTL     map[int]bool      // sets that all TTLs of the source share: only grants are in them
 	bucketMade []elem            // what the shared sets hold when there is a bucket
 
 	nodes   []visit
@@ -48,13 +50,12 @@ type visit struct {
 
 // event is a step from one state to another.
 type event struct {
-	packet  bool
-	b       box
-	g       []held
-	limit   choice
-	out     tick // else: this time ran out
-	bucket  bool // else: a neighbour has made the bucket
-	deepens int
+	packet bool
+	b      box
+	g      []held
+	limit  choice
+	out    tick // else: this time ran out
+	bucket bool // else: a neighbour has made the bucket
 }
 
 // suspect is a packet on which the two sides seem to differ.
@@ -181,6 +182,11 @@ func (e *explorer) compare(i int, p *path, got ruleset.Verdict, want verdictOf) 
 	if said != want.verdict.String() {
 		e.suspect(suspect{node: i, event: ev, want: want.verdict, got: said, why: want.reason})
 	}
+	for i := range p.elems {
+		if set := p.elems[i].key.set; e.anyTTL[set] && e.fault == nil {
+			e.fault = &ruleset.UnknownError{Line: e.m.sets[set].line, What: "set `" + e.m.sets[set].name + "` holds more than grants, and is the same for all TTLs of a source"}
+		}
+	}
 	e.compareGrants(p, want)
 	e.compareBucket(p, want)
 	v := &e.nodes[i]
@@ -263,7 +269,7 @@ func (e *explorer) nextGrants(had []exactGrant, class int) []exactGrant {
 // compareBucket sees to it that the two sides ask a bucket at the same packets, and
 // that sets that neighbours share are those of the bucket.
 func (e *explorer) compareBucket(p *path, want verdictOf) {
-	if e.s.limited && (p.paid != 0) != want.paid || p.paid > 1 {
+	if e.buckets && ((p.paid != 0) != want.paid || p.paid > 1) {
 		e.unequalBuckets(p)
 	}
 	if len(e.coarse) == 0 {
@@ -315,8 +321,12 @@ func (e *explorer) follow(i int, next state, want verdictOf, ev event) {
 		e.push(e.detach(next), srcs, visit{parent: i, event: ev, at: at, set: e.nodes[i].set})
 		return
 	}
-	key := e.lazyKey(next, want.first, srcs)
 	ports := want.b.ports
+	if a := ports.first(); ports.count() == 1 {
+		e.followPort(i, next, a, want.first, ev, srcs)
+		return
+	}
+	key := e.lazyKey(next, want.first, srcs)
 	if done, ok := e.done[key]; ok {
 		if ports.within(done) {
 			return
@@ -327,19 +337,23 @@ func (e *explorer) follow(i int, next state, want verdictOf, ev event) {
 		e.done[key] = ports
 	}
 	for a := range ports.each {
-		n := e.detach(next)
-		if want.first {
-			n.place, n.since = automaton.State(e.s.first.value[a]), now
-		}
-		for j := range n.elems {
-			if v := &n.elems[j].val; v.kind == byPort {
-				*v = reg{kind: number, v: v.fn.value[a]}
-			}
-		}
-		one := ev
-		one.b.ports = e.s.single(a)
-		e.push(n, srcs, visit{parent: i, event: one, at: at, set: e.nodes[i].set})
+		e.followPort(i, next, a, want.first, ev, srcs)
 	}
+}
+
+// followPort goes on to the state after a packet to one port.
+func (e *explorer) followPort(i int, next state, atom int, first bool, ev event, srcs bitset) {
+	n := e.detach(next)
+	if first {
+		n.place, n.since = automaton.State(e.s.first.value[atom]), now
+	}
+	for j := range n.elems {
+		if v := &n.elems[j].val; v.kind == byPort {
+			*v = reg{kind: number, v: v.fn.value[atom]}
+		}
+	}
+	ev.b.ports = e.s.single(atom)
+	e.push(n, srcs, visit{parent: i, event: ev, at: e.nodes[i].at + packetGap, set: e.nodes[i].set})
 }
 
 // detach copies what canonical changes.

@@ -77,7 +77,12 @@ func (e *explorer) send(src int, to port.Port, elems []elem) (after []elem, let 
 	b.ifaces = 1 << (len(e.sp.ifaces) - 1)
 	b.sports = 1 << (len(e.sp.sports) - 1)
 	e.m.execute(b, elems, func(p *path, v ruleset.Verdict) {
-		after, let = p.elems, v == ruleset.Accept
+		after, let = slices.Clone(p.elems), v == ruleset.Accept
+		for i := range after {
+			if val := &after[i].val; val.kind == byPort {
+				*val = reg{kind: number, v: val.fn.value[p.b.ports.first()]}
+			}
+		}
 	})
 	return after, let
 }
@@ -98,6 +103,7 @@ func (e *explorer) structure(matchTTL bool) (coarse map[int]bool, err error) {
 		identity, bucket = e.g.IPv6Prefix, 64
 	}
 	coarse = make(map[int]bool)
+	e.anyTTL = make(map[int]bool)
 	for set, uses := range e.keyUses() {
 		info := &e.m.sets[set]
 		if !info.relevant {
@@ -108,7 +114,8 @@ func (e *explorer) structure(matchTTL bool) (coarse map[int]bool, err error) {
 			case u.bits == identity && u.ttl == matchTTL:
 			case u.bits == bucket && u.ttl == matchTTL:
 				coarse[set] = true
-			case u.bits == identity && !u.ttl && e.onlyGrants(set):
+			case u.bits == identity && !u.ttl:
+				e.anyTTL[set] = true
 			default:
 				return nil, &ruleset.UnknownError{Line: u.line, What: "set `" + info.name + "` does not keep each source of the policy apart"}
 			}
@@ -118,30 +125,6 @@ func (e *explorer) structure(matchTTL bool) (coarse map[int]bool, err error) {
 		}
 	}
 	return coarse, nil
-}
-
-// onlyGrants says whether all that a set ever holds stands for grants.
-func (e *explorer) onlyGrants(set int) bool {
-	for key := range e.m.flags {
-		if key.set == set {
-			return true
-		}
-	}
-	// A set that no rule fills stays empty.
-	return !e.filled(set)
-}
-
-func (e *explorer) filled(set int) bool {
-	for _, c := range e.m.rs.Chains {
-		for _, r := range c.Rules {
-			for _, st := range r.Statements {
-				if w, ok := st.(ruleset.Write); ok && w.Set == set && w.Op != ruleset.Delete && w.Op != ruleset.Remove {
-					return true
-				}
-			}
-		}
-	}
-	return false
 }
 
 // keyUses lists how each dynamic set is keyed, by statements for this family.
@@ -201,10 +184,12 @@ func (e *explorer) limits(relevant map[string]bool) error {
 				switch st := st.(type) {
 				case ruleset.Write:
 					if st.Limit != nil && relevant[e.m.rs.Sets[st.Set].Name] {
+						e.buckets = true
 						err = check(r.Line, *st.Limit, int64(st.Timeout), want)
 					}
 				case ruleset.HashLimit:
 					if relevant[hashLimitSet(st.Name)] {
+						e.buckets = true
 						err = check(r.Line, st.Limit, int64(st.Expire), want)
 					}
 				}

@@ -44,8 +44,6 @@ type setInfo struct {
 	relevant bool
 	list     bool            // of the recent match
 	times    []time.Duration // that rules ask of a list
-	present  bool            // rules ask a list whether it has an element, of whatever age
-	bucket   bool            // holds buckets
 }
 
 type elemKey struct {
@@ -99,7 +97,6 @@ type path struct {
 	gone  []elemKey // elements that were taken out
 	hook  int
 	line  int // of the rule that decided
-	fault string
 }
 
 type choice uint8
@@ -240,6 +237,11 @@ func (m *machine) run(n *node, p *path, up *frame) {
 			n, up = up.next, up.up
 			continue
 		}
+		if n.removes != nil {
+			p = m.takeAll(p, n.removes)
+			n = n.next
+			continue
+		}
 		var ok bool
 		if p, ok = m.tests(n, 0, p, up); p == nil {
 			return
@@ -273,6 +275,12 @@ func (m *machine) run(n *node, p *path, up *frame) {
 // other paths to their ends.
 func (m *machine) tests(n *node, i int, p *path, up *frame) (*path, bool) {
 	for ; i < len(n.tests); i++ {
+		if holds, ok := m.absent(n, n.tests[i], p); ok {
+			if !holds {
+				return p, false
+			}
+			continue
+		}
 		out := m.statement(n, n.tests[i], p)
 		switch {
 		case len(out.yes) == 0 && len(out.no) == 0:

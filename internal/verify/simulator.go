@@ -63,6 +63,10 @@ func NewSimulator(rs *ruleset.Ruleset) *Simulator {
 
 // Packet gives what becomes of a packet. Packets come in the order of their time.
 func (s *Simulator) Packet(p automaton.Packet) (Judgement, error) {
+	if !p.Cut.Comes() {
+		// Fragments are put together before any rule is asked.
+		return Judgement{Verdict: automaton.Dropped.String()}, nil
+	}
 	s.p, s.at, s.reg, s.set, s.line, s.bad = p, p.Time, 0, false, 0, nil
 	v := ruleset.Accept
 	for _, h := range s.rs.Hooks {

@@ -24,7 +24,8 @@ type node struct {
 	vmap    *ruleset.VerdictMap
 	targets map[int]*node // by chain, of vmap
 	next    *node
-	alone   bool // of a Remove that ends a rule: what it finds decides nothing
+	alone   bool  // of a Remove that ends a rule: what it finds decides nothing
+	removes []int // instead of all that: the sets that a run of such rules takes the source out of
 }
 
 type nodeKind uint8
@@ -166,6 +167,12 @@ func (s *slicer) rule(r *ruleset.Rule, next *node) *node {
 	if last := len(n.tests) - 1; n.ends == endsOpen && last >= 0 {
 		w, ok := n.tests[last].(ruleset.Write)
 		n.alone = ok && w.Op == ruleset.Remove
+		if n.alone && last == 0 && len(w.Key) == 1 && w.Key[0].Kind == ruleset.FieldSrc {
+			n.removes = []int{w.Set}
+			if next.removes != nil {
+				n.removes, n.next = append(n.removes, next.removes...), next.next
+			}
+		}
 	}
 	return s.intern(n, s.key(&n))
 }
@@ -260,7 +267,7 @@ func (s *slicer) key(n *node) string {
 		}
 		b.WriteByte(';')
 	}
-	fmt.Fprint(&b, n.ends, n.do, n.alone)
+	fmt.Fprint(&b, n.ends, n.do, n.alone, n.removes)
 	if n.target != nil {
 		fmt.Fprint(&b, " to ", n.target.id)
 	}

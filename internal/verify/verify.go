@@ -13,6 +13,7 @@ package verify
 import (
 	"errors"
 	"slices"
+	"sync"
 
 	"tirl/internal/automaton"
 	"tirl/internal/verify/ruleset"
@@ -50,11 +51,17 @@ func Verify(g *automaton.Program, rs *ruleset.Ruleset, o Options) Result {
 	if g.MatchTTL && comparesTTL(rs) {
 		r.Assumptions = append(r.Assumptions, "all packets of a source have one TTL (recent --rttl)")
 	}
-	for _, family := range []ruleset.Family{ruleset.IPv4, ruleset.IPv6} {
-		if o.Scope.Families != 0 && o.Scope.Families&family == 0 {
-			continue
-		}
-		f := verifyFamily(family, g, rs, o)
+	families := []ruleset.Family{ruleset.IPv4, ruleset.IPv6}
+	if o.Scope.Families != 0 {
+		families = []ruleset.Family{o.Scope.Families}
+	}
+	results := make([]Result, len(families))
+	var both sync.WaitGroup
+	for i, family := range families {
+		both.Go(func() { results[i] = verifyFamily(family, g, rs, o) })
+	}
+	both.Wait()
+	for _, f := range results {
 		r.States += f.States
 		r.Proved = r.Proved && f.Proved
 		r.Differences = append(r.Differences, f.Differences...)
