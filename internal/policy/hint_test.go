@@ -156,7 +156,7 @@ func TestFormatDuration(t *testing.T) {
 		"1ms": "1ms", "90s": "1m30s", "60s": "1m", "3600s": "1h", "24h": "24h", "1h0m5s": "1h0m5s", "100m": "1h40m", "10s": "10s", "600s": "10m", "36000s": "10h",
 	} {
 		p := mustParse(t, fmt.Sprintf("[door.a]\nopens = [\"tcp/22\"]\nknocks = [\"udp/5\", \"udp/900\", \"udp/77\"]\nopen_for = %q\n", text))
-		if got := formatDuration(p.Doors[0].OpenFor); got != want {
+		if got := FormatDuration(p.Doors[0].OpenFor); got != want {
 			t.Errorf("%s is %s, want %s", text, got, want)
 		}
 	}

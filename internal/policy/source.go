@@ -155,3 +155,19 @@ func (s *sourceText) offsetInLine(at Position) int {
 	}
 	return offset
 }
+
+// Source is a file of another format than the policy's, for diagnostics that
+// look like a policy's.
+type Source struct{ text *sourceText }
+
+// NewSource keeps the text.
+func NewSource(file string, text []byte) Source { return Source{newSource(file, text)} }
+
+// Position turns a byte offset into a position; one below 0 stands for the file
+// as a whole.
+func (s Source) Position(offset int) Position { return s.text.position(offset) }
+
+// Diagnose makes a diagnostic at a byte offset.
+func (s Source) Diagnose(offset int, severity Severity, text, hint string) Diagnostic {
+	return s.text.diagnostic(s.text.position(offset), severity, text, hint)
+}

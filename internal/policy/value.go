@@ -213,7 +213,7 @@ func (d *reader) duration(e *entry, word string, most time.Duration) (time.Durat
 	return 0, false
 }
 
-func atMost(t time.Duration) string { return fmt.Sprintf("the most is %q", formatDuration(t)) }
+func atMost(t time.Duration) string { return fmt.Sprintf("the most is %q", FormatDuration(t)) }
 
 // durationHint guesses what was meant: a bare number, or a unit that Go's
 // notation does not have.
@@ -245,7 +245,7 @@ func durationHint(s, word string, most time.Duration) string {
 	case t > most:
 		return atMost(most)
 	default:
-		return fmt.Sprintf("write %q", formatDuration(t))
+		return fmt.Sprintf("write %q", FormatDuration(t))
 	}
 }
 

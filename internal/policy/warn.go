@@ -47,7 +47,7 @@ func (d *decoder) warnDoor(door *Door, at *doorSource, space Space) {
 		if where < 0 {
 			where = at.services[i].at
 		}
-		long := fmt.Sprintf("%q", formatDuration(door.OpenFor))
+		long := fmt.Sprintf("%q", FormatDuration(door.OpenFor))
 		if door.Once {
 			long = `"once"`
 		}
@@ -72,9 +72,9 @@ func count(n int, noun string) string {
 	return fmt.Sprintf("%d %ss", n, noun)
 }
 
-// formatDuration gives a time in the notation that a policy uses, without the
+// FormatDuration gives a time in the notation that a policy uses, without the
 // zeroes that Go's has at the end: 1h, not 1h0m0s.
-func formatDuration(t time.Duration) string {
+func FormatDuration(t time.Duration) string {
 	s := t.String()
 	if t%time.Minute == 0 && len(s) > 2 {
 		s = s[:len(s)-len("0s")]
