@@ -1,0 +1,225 @@
+package importer
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"tirl/internal/firewall"
+	"tirl/internal/port"
+	"tirl/internal/shell"
+)
+
+// commands is what a line of shell commands does to services, all of it together.
+type commands struct {
+	opens     []port.Range // for the client, when all has been run
+	closes    []port.Range
+	opensAll  bool          // every port
+	closesAll bool          // every port
+	after     time.Duration // what it opens it closes by itself, if not 0
+	v4, v6    bool          // the families that it opens for
+
+	programs []string // of the firewalls, in their order
+	remarks  []said
+	unread   []said // commands that cannot be carried over
+	comment  string // of the shell
+}
+
+// said is something to be said about a place of the line.
+type said struct {
+	at   int // offset in the line
+	text string
+	hint string
+}
+
+// readCommands reads a line that a shell would run for a client.
+func readCommands(line, placeholder string) *commands {
+	c := &commands{}
+	parts, err := shell.Split(line)
+	if err != nil {
+		c.refuse(err, 0, line)
+		return c
+	}
+	c.comment = parts.Comment
+	var effects []step
+	checks := false
+	for i, part := range parts.Commands {
+		inner, err := shell.Unwrap(part)
+		if err != nil {
+			c.refuse(err, part.At, part.Text)
+			continue
+		}
+		for _, cmd := range inner {
+			e, err := firewall.Read(cmd, placeholder)
+			if err != nil {
+				whole := pipeline(parts.Commands, i)
+				c.refuse(err, whole.At, line[whole.At:whole.End])
+				break
+			}
+			checks = checks || e.Checks
+			effects = append(effects, step{e, part.At, checks})
+		}
+	}
+	c.add(effects)
+	return c
+}
+
+// step is an effect and where its command stands.
+type step struct {
+	*firewall.Effect
+	at      int
+	checked bool // a rule is only added if it is not there
+}
+
+// pipeline gives the whole pipeline that a command is a part of.
+func pipeline(all []shell.Command, i int) shell.Command {
+	first, last := i, i
+	for first > 0 && all[first].After == "|" {
+		first--
+	}
+	for last+1 < len(all) && all[last+1].After == "|" {
+		last++
+	}
+	return shell.Command{At: all[first].At, End: all[last].End}
+}
+
+func (c *commands) refuse(err error, at int, text string) {
+	r := said{at: at, text: "is not carried over: " + err.Error()}
+	if e, ok := errors.AsType[*shell.Error](err); ok {
+		r.at = at + min(e.At, len(text))
+		r.text = "is not carried over: it " + e.Text
+	}
+	if u, ok := errors.AsType[*firewall.Unread](err); ok {
+		r.hint = u.Hint
+	}
+	r.text = quote(text) + " " + r.text
+	if n := len(c.unread); n == 0 || c.unread[n-1].at != r.at { // a pipeline once
+		c.unread = append(c.unread, r)
+	}
+}
+
+// add takes the effects in their order: what is closed after it was opened is not
+// open any more.
+func (c *commands) add(steps []step) {
+	var open []step
+	var waited time.Duration
+	for _, s := range steps {
+		if s.Verb == firewall.Opens || s.Verb == firewall.Closes {
+			if !slices.Contains(c.programs, s.Program) {
+				c.programs = append(c.programs, s.Program)
+			}
+			c.tell(s)
+		}
+		switch s.Verb {
+		case firewall.Waits:
+			waited += s.Time
+		case firewall.Opens:
+			open = append(open, s)
+			c.after = max(c.after, s.Time)
+		case firewall.Closes:
+			i := slices.IndexFunc(open, func(o step) bool { return slices.Equal(o.Services, s.Services) })
+			switch {
+			case i >= 0 && waited > 0:
+				c.after = waited
+			case i >= 0:
+				open = slices.Delete(open, i, i+1)
+			default:
+				c.closes = append(c.closes, s.Services...)
+				c.closesAll = c.closesAll || isAll(s.Services)
+			}
+		}
+	}
+	for _, s := range open {
+		c.opens = append(c.opens, s.Services...)
+		c.opensAll = c.opensAll || isAll(s.Services)
+		c.v4, c.v6 = c.v4 || s.IPv4, c.v6 || s.IPv6
+	}
+	c.opens, c.closes = tidy(c.opens), tidy(c.closes)
+	if len(c.opens) > 0 {
+		// What opens a service and closes it first only avoids a second rule.
+		c.closes = slices.DeleteFunc(c.closes, func(r port.Range) bool { return slices.Contains(c.opens, r) })
+	}
+}
+
+func (c *commands) tell(s step) {
+	say := func(hint, format string, args ...any) {
+		c.remarks = append(c.remarks, said{s.at, fmt.Sprintf(format, args...), hint})
+	}
+	opens := s.Verb == firewall.Opens
+	if opens && s.Who == firewall.Everybody {
+		say("", "this opened to everybody; tirl opens to the client that knocks")
+	}
+	if opens && s.Who == firewall.Network {
+		say("", "this opened to the client's whole network; tirl opens to the one address that knocks")
+	}
+	if s.Chain != "" {
+		say("", "this works on the chain %s: which packets come there is not in this file", s.Chain)
+	}
+	if opens && s.Narrow != "" {
+		say("", "this opened with %q only; tirl opens to the client wherever it comes in", s.Narrow)
+	}
+	if opens && s.Appended {
+		say("", "this appends to the chain, so that a rule before it that drops comes first; tirl does not depend on an order")
+	}
+	if opens && s.Adds && !s.checked {
+		say("before tirl is loaded, remove the rules that are left: "+leftover(s.Program),
+			"this adds one more rule at each knock, and closing removes one")
+	}
+	if s.Verb == firewall.Closes && (s.Program == "knock_helper_ipt.sh" || s.Program == "knock_add") {
+		say("before tirl is loaded, remove the rules that are left: iptables -S INPUT",
+			"this removes nothing: the script puts \"Insert\" or \"Append\" into the comment of a rule, and looks for one with \"Delete\"")
+	}
+	if s.Note != "" {
+		say("", "%s", s.Note)
+	}
+}
+
+func leftover(program string) string {
+	switch program {
+	case "ip6tables":
+		return "ip6tables -S INPUT"
+	case "nft":
+		return "nft -a list ruleset"
+	}
+	return "iptables -S INPUT"
+}
+
+// isAll says whether services are all of a protocol.
+func isAll(services []port.Range) bool {
+	return len(services) == 0 || slices.ContainsFunc(services, func(r port.Range) bool { return r.First == 1 && r.Last == 65535 })
+}
+
+// tidy sorts services and puts those together that overlap: a policy takes each
+// port once.
+func tidy(services []port.Range) []port.Range {
+	services = slices.Clone(services)
+	slices.SortFunc(services, port.Range.Compare)
+	var all []port.Range
+	for _, s := range services {
+		if n := len(all) - 1; n >= 0 && all[n].Proto == s.Proto && s.First <= all[n].Last {
+			all[n].Last = max(all[n].Last, s.Last)
+			continue
+		}
+		all = append(all, s)
+	}
+	return all
+}
+
+func texts(services []port.Range) []string {
+	all := make([]string, len(services))
+	for i, s := range services {
+		all[i] = s.String()
+	}
+	return all
+}
+
+// quote shows a part of a file in a message.
+func quote(s string) string {
+	const most = 80
+	if len(s) > most {
+		s = strings.ToValidUTF8(s[:most], "") + "…"
+	}
+	return fmt.Sprintf("%q", s)
+}
