@@ -101,6 +101,7 @@ half-way and was taken back, 7 this host cannot do it.`,
 func (a *app) commands() []*cobra.Command {
 	list := []*cobra.Command{
 		a.genCommand(),
+		a.importCommand(),
 		a.checkCommand(),
 		a.fmtCommand(),
 		a.renderCommand(),
