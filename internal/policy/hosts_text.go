@@ -24,13 +24,13 @@ func (r Remote) Text() string {
 		b.WriteString("resolve = true\n")
 	}
 	if r.Delay > 0 {
-		fmt.Fprintf(&b, "delay = %q\n", formatDuration(r.Delay))
+		fmt.Fprintf(&b, "delay = %q\n", FormatDuration(r.Delay))
 	}
 	for _, d := range r.Doors {
 		fmt.Fprintf(&b, "\n[host.%s.door.%s]\n", name, bareKey(d.Name))
 		openFor := "once"
 		if !d.Once {
-			openFor = formatDuration(d.OpenFor)
+			openFor = FormatDuration(d.OpenFor)
 		}
 		fmt.Fprintf(&b, "opens = %s\nknocks = %s\nopen_for = %q\n", array(texts(d.Opens)), array(texts(d.Knocks)), openFor)
 	}
