@@ -15,6 +15,10 @@ type Word struct {
 	Text string
 	At   int  // offset in the line
 	Open bool // has an expansion in it, $x or `x`: what it will be is not known
+
+	expansions []expansion
+	pattern    bool // has an * or ? that may stand for names of files
+	quotes     bool // is there even if it is empty
 }
 
 // Command is a simple command.
@@ -83,12 +87,18 @@ type splitter struct {
 	begin int    // of the command
 	end   int    // of its last word
 	after string // what stood before the command
+
+	expansions []expansion // in the word
 }
 
 func (s *splitter) run() error {
 	for {
 		for s.at < len(s.text) && strings.IndexByte(" \t\r", s.text[s.at]) >= 0 {
 			s.at++
+		}
+		if strings.HasPrefix(s.text[s.at:], "\\\n") {
+			s.at += 2
+			continue
 		}
 		if s.at == len(s.text) {
 			return s.close("")
@@ -206,11 +216,16 @@ func (s *splitter) redirect() error {
 // word reads up to the next blank or operator that is not quoted.
 func (s *splitter) word() error {
 	var b strings.Builder
-	start, open, any := s.at, false, false
+	w, any := Word{At: s.at}, false
+	s.expansions = nil
 	for s.at < len(s.text) {
 		c := s.text[s.at]
 		if strings.IndexByte(" \t\r\n;&|<>()", c) >= 0 {
 			break
+		}
+		if strings.HasPrefix(s.text[s.at:], "\\\n") {
+			s.at += 2
+			continue
 		}
 		any = true
 		switch c {
@@ -219,6 +234,7 @@ func (s *splitter) word() error {
 			if n < 0 {
 				return &Error{s.at, "has a quote without end"}
 			}
+			w.quotes = true
 			b.WriteString(s.text[s.at+1 : s.at+1+n])
 			s.at += n + 2
 		case '"':
@@ -226,19 +242,19 @@ func (s *splitter) word() error {
 			if err != nil {
 				return err
 			}
-			open = open || expands
+			w.Open, w.quotes = w.Open || expands, true
 		case '\\':
 			if s.at+1 < len(s.text) {
 				b.WriteByte(s.text[s.at+1])
 			}
 			s.at = min(s.at+2, len(s.text))
 		case '$', '`':
-			open = true
-			if err := s.expansion(&b); err != nil {
+			w.Open = true
+			if err := s.expansion(&b, false); err != nil {
 				return err
 			}
 		case '*', '?':
-			open = true
+			w.Open, w.pattern = true, true
 			b.WriteByte(c)
 			s.at++
 		default:
@@ -250,9 +266,10 @@ func (s *splitter) word() error {
 		return nil
 	}
 	if len(s.words) == 0 {
-		s.begin = start
+		s.begin = w.At
 	}
-	s.words = append(s.words, Word{b.String(), start, open})
+	w.Text, w.expansions = b.String(), s.expansions
+	s.words = append(s.words, w)
 	s.end = s.at
 	return nil
 }
@@ -265,7 +282,11 @@ func (s *splitter) double(b *strings.Builder) (open bool, err error) {
 			s.at++
 			return open, nil
 		case '\\':
-			if s.at+1 < len(s.text) && strings.IndexByte("$`\"\\\n", s.text[s.at+1]) >= 0 {
+			if strings.HasPrefix(s.text[s.at:], "\\\n") {
+				s.at += 2
+				continue
+			}
+			if s.at+1 < len(s.text) && strings.IndexByte("$`\"\\", s.text[s.at+1]) >= 0 {
 				s.at++
 			}
 			if s.at < len(s.text) {
@@ -274,7 +295,7 @@ func (s *splitter) double(b *strings.Builder) (open bool, err error) {
 			}
 		case '$', '`':
 			open = true
-			if err := s.expansion(b); err != nil {
+			if err := s.expansion(b, true); err != nil {
 				return false, err
 			}
 		default:
@@ -286,7 +307,7 @@ func (s *splitter) double(b *strings.Builder) (open bool, err error) {
 }
 
 // expansion takes $name, ${...}, $(...) and `...` as they stand.
-func (s *splitter) expansion(b *strings.Builder) error {
+func (s *splitter) expansion(b *strings.Builder, quoted bool) error {
 	start := s.at
 	until := func(end string) error {
 		n := strings.Index(s.text[s.at:], end)
@@ -319,10 +340,31 @@ func (s *splitter) expansion(b *strings.Builder) error {
 				break
 			}
 		}
+	default:
+		s.at += nameLength(rest)
 	}
 	if err != nil {
 		return err
 	}
-	b.WriteString(s.text[start:s.at])
+	text := s.text[start:s.at]
+	s.expansions = append(s.expansions, expansion{b.Len(), text, quoted})
+	b.WriteString(text)
 	return nil
 }
+
+// nameLength is how many bytes of what stands behind a $ are the name of a
+// variable or parameter.
+func nameLength(rest string) int {
+	n := 0
+	for n < len(rest) && (rest[n] == '_' || isLetter(rest[n]) || n > 0 && isDigit(rest[n])) {
+		n++
+	}
+	if n == 0 && rest != "" && (isDigit(rest[0]) || strings.IndexByte("@#?$!*-", rest[0]) >= 0) {
+		n = 1
+	}
+	return n
+}
+
+func isLetter(c byte) bool { return 'a' <= c|0x20 && c|0x20 <= 'z' }
+
+func isDigit(c byte) bool { return '0' <= c && c <= '9' }

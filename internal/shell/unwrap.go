@@ -60,17 +60,8 @@ func skipFlags(words []Word, withValue string) []Word {
 }
 
 func isAssignment(w Word) bool {
-	name, _, ok := strings.Cut(w.Text, "=")
-	if !ok || name == "" {
-		return false
-	}
-	for i := range len(name) {
-		c := name[i]
-		if c != '_' && !('a' <= c|0x20 && c|0x20 <= 'z') && !(i > 0 && '0' <= c && c <= '9') {
-			return false
-		}
-	}
-	return true
+	_, ok := w.Assigns()
+	return ok
 }
 
 // inside reads the text of sh -c.
