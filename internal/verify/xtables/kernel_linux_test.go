@@ -3,6 +3,7 @@ package xtables
 import (
 	"os"
 	"os/exec"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -37,6 +38,31 @@ func TestSaved(t *testing.T) {
 				}
 				if !ruleset.Equal(written, kept) {
 					t.Error(cmp.Diff(dump(written.Canonical()), dump(kept.Canonical())))
+				}
+			})
+		}
+	}
+}
+
+// A shell that runs a script makes of it what is read.
+func TestScriptRun(t *testing.T) {
+	for _, variant := range []string{"legacy", "nft"} {
+		for name, text := range map[string]string{"reference": read(t, "testdata/reference.sh"), "script": someScript} {
+			t.Run(variant+"/"+name, func(t *testing.T) {
+				t.Parallel()
+				text := regexp.MustCompile(`(?m)\b(ip6?tables)(\s|")`).ReplaceAllString(text, "$1-"+variant+"$2")
+				read, err := ParseScript(text)
+				if err != nil {
+					t.Fatal(err)
+				}
+				k := newKernel(t, variant)
+				k.run("", "bash", "-c", text)
+				kept, err := Parse(k.run("", "iptables-"+variant+"-save")+k.run("", "ip6tables-"+variant+"-save"), ruleset.Both)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if !ruleset.Equal(read, kept) {
+					t.Error(cmp.Diff(dump(read.Canonical()), dump(kept.Canonical())))
 				}
 			})
 		}
