@@ -163,15 +163,45 @@ func TestConntrackFlush(t *testing.T) {
 					if !s.getsIn(src, service) {
 						t.Errorf("%s: a grant was lost", src)
 					}
+					if !m.firewall {
+						s.shut(src)
+						s.run("conntrack -F")
+						if !s.alive(f) {
+							t.Errorf("%s: a flush has cut a session", src)
+						}
+						continue
+					}
+					waiting := s.connect(src, service)
 					s.shut(src)
+					asked := waiting.Next([]byte("say it again"))
+					s.put(asked)
+					s.awaitData(asked)
 					s.run("conntrack -F")
-					if m.firewall && !s.dead(f) || !m.firewall && !s.alive(f) {
-						t.Errorf("%s: the session after a flush", src)
+					s.answers() // what was said before
+					if !s.dead(f) {
+						t.Errorf("%s: a segment of no flow was let in", src)
+					}
+					// Nobody has acknowledged the answer, so that the server says it again.
+					waiting.Acknowledge(s.awaitData(asked), len(asked.Payload))
+					if !s.alive(waiting) {
+						t.Errorf("%s: a session does not go on after the server has sent something", src)
 					}
 				}
 			})
 		})
 	}
+}
+
+// awaitData gives the next segment with data of the connection that a packet is of.
+func (s *site) awaitData(p lab.Packet) lab.Answer {
+	s.Helper()
+	ctx, cancel := context.WithTimeout(s.Context(), patience)
+	defer cancel()
+	got, err := s.wire.AwaitAnswer(ctx, func(a lab.Answer) bool { return a.Dst == p.Src && a.DstPort == p.SrcPort && a.Length > 0 })
+	if err != nil {
+		s.Fatal(err)
+	}
+	return got
 }
 
 // TestSynCookies: a server that answers with cookies keeps nothing of a SYN, and
