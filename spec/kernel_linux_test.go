@@ -8,34 +8,13 @@ import (
 	"sync"
 	"testing"
 
-	"tirl/internal/backend"
 	"tirl/internal/backend/backendtest"
-	"tirl/internal/backend/iptables"
-	"tirl/internal/backend/nftables"
+	"tirl/internal/backend/backendtest/kinds"
 	"tirl/internal/lab/labtest"
-	"tirl/internal/policy"
-	"tirl/internal/tool"
 	"tirl/internal/vector"
 )
 
 func TestMain(m *testing.M) { os.Exit(labtest.Main(m)) }
-
-// variant is a backend with the programs of one kind.
-type variant struct {
-	name    string
-	backend string // its name in a policy
-	make    backendtest.Maker
-}
-
-var variants = []variant{
-	{"nftables", policy.BackendNftables, func(r tool.Runner) backend.Backend { return nftables.New(r) }},
-	{"iptables-nft", policy.BackendIptables, func(r tool.Runner) backend.Backend {
-		return iptables.New(backendtest.WithIptables(r, "nft"))
-	}},
-	{"iptables-legacy", policy.BackendIptables, func(r tool.Runner) backend.Backend {
-		return iptables.New(backendtest.WithIptables(r, "legacy"))
-	}},
-}
 
 // atOnce is how many vectors are replayed side by side. They mostly wait.
 const atOnce = 4
@@ -51,18 +30,18 @@ func TestKernel(t *testing.T) {
 	slots := make(chan struct{}, atOnce)
 	var all sync.WaitGroup
 	var tardy tardyList
-	for _, variant := range variants {
+	for _, kind := range kinds.All() {
 		for i := range vectors {
 			v := &vectors[i]
-			if !v.Kernel || v.Backends != nil && !slices.Contains(v.Backends, variant.backend) {
+			if !v.Kernel || v.Backends != nil && !slices.Contains(v.Backends, kind.Backend) {
 				continue
 			}
 			slots <- struct{}{}
 			all.Go(func() {
 				defer func() { <-slots }()
-				t.Run(variant.name+"/"+v.Name, func(t *testing.T) {
-					if !replayInKernel(t, v, variant, 3) {
-						tardy.add(v, variant)
+				t.Run(kind.Name+"/"+v.Name, func(t *testing.T) {
+					if !replayInKernel(t, v, kind, 3) {
+						tardy.add(v, kind)
 					}
 				})
 			})
@@ -71,8 +50,8 @@ func TestKernel(t *testing.T) {
 	all.Wait()
 	// What the machine was too busy for has it for itself.
 	for _, late := range tardy.list {
-		t.Run("again/"+late.variant.name+"/"+late.vector.Name, func(t *testing.T) {
-			if !replayInKernel(t, late.vector, late.variant, 10) {
+		t.Run("again/"+late.kind.Name+"/"+late.vector.Name, func(t *testing.T) {
+			if !replayInKernel(t, late.vector, late.kind, 10) {
 				t.Error("this machine cannot keep the time of the vector")
 			}
 		})
@@ -83,25 +62,25 @@ func TestKernel(t *testing.T) {
 type tardyList struct {
 	sync.Mutex
 	list []struct {
-		vector  *vector.Vector
-		variant variant
+		vector *vector.Vector
+		kind   kinds.Kind
 	}
 }
 
-func (l *tardyList) add(v *vector.Vector, in variant) {
+func (l *tardyList) add(v *vector.Vector, in kinds.Kind) {
 	l.Lock()
 	defer l.Unlock()
 	l.list = append(l.list, struct {
-		vector  *vector.Vector
-		variant variant
+		vector *vector.Vector
+		kind   kinds.Kind
 	}{v, in})
 }
 
 // replayInKernel tries some times if the machine was too busy to keep the
 // vector's time. False: it was too busy each time.
-func replayInKernel(t *testing.T, v *vector.Vector, in variant, tries int) bool {
+func replayInKernel(t *testing.T, v *vector.Vector, in kinds.Kind, tries int) bool {
 	for range tries {
-		err := backendtest.Replay(context.Background(), v, in.make)
+		err := backendtest.Replay(context.Background(), v, in.Make)
 		if err == nil {
 			return true
 		}

@@ -14,6 +14,7 @@ import (
 	"tirl/internal/automaton"
 	"tirl/internal/backend"
 	"tirl/internal/backend/backendtest"
+	"tirl/internal/backend/backendtest/kinds"
 	"tirl/internal/lab/labtest"
 	"tirl/internal/policy"
 	"tirl/internal/port"
@@ -43,12 +44,12 @@ type stage struct {
 // operate runs a test with every kind of kernel program, in both modes.
 func operate(t *testing.T, source string, test func(s stage)) {
 	labtest.Require(t)
-	for _, v := range variants {
+	for _, v := range kinds.All() {
 		for _, mode := range []string{"guard", "firewall"} {
-			t.Run(v.name+"/"+mode, func(t *testing.T) {
+			t.Run(v.Name+"/"+mode, func(t *testing.T) {
 				t.Parallel()
 				g := program(t, "mode = \""+mode+"\"\n"+source)
-				k, err := backendtest.New(t.Context(), g, v.make)
+				k, err := backendtest.New(t.Context(), g, v.Make)
 				if err != nil {
 					t.Fatal(err)
 				}

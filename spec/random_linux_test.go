@@ -14,6 +14,7 @@ import (
 
 	"tirl/internal/automaton/automatontest"
 	"tirl/internal/backend/backendtest"
+	"tirl/internal/backend/backendtest/kinds"
 	"tirl/internal/lab/labtest"
 	"tirl/internal/policy"
 	"tirl/internal/tool"
@@ -44,8 +45,8 @@ func options(seed int) automatontest.Options {
 // interpreter on random policies and packets.
 func TestKernelAgreesOnRandomTraces(t *testing.T) {
 	labtest.Require(t)
-	for _, v := range variants {
-		t.Run(v.name, func(t *testing.T) {
+	for _, v := range kinds.All() {
+		t.Run(v.Name, func(t *testing.T) {
 			var tried, undecided int
 			var count sync.Mutex
 			var all sync.WaitGroup
@@ -79,12 +80,12 @@ func TestKernelAgreesOnRandomTraces(t *testing.T) {
 
 // able says whether a kind of kernel program carries a policy without saying that
 // it does it in another way.
-func able(v variant, c automatontest.Case) bool {
+func able(v kinds.Kind, c automatontest.Case) bool {
 	g, err := c.Program()
 	if err != nil {
 		return false
 	}
-	for _, p := range v.make(tool.Host{}).Check(g) {
+	for _, p := range v.Make(tool.Host{}).Check(g) {
 		if !p.Warning || strings.HasPrefix(p.Key, "knocking.match_ttl") {
 			return false
 		}
@@ -95,17 +96,17 @@ func able(v variant, c automatontest.Case) bool {
 
 // differs says where a kernel and the interpreter differ about a case, if they do
 // so twice.
-func differs(ctx context.Context, v variant, c automatontest.Case) error {
+func differs(ctx context.Context, v kinds.Kind, c automatontest.Case) error {
 	g, err := c.Program()
 	if err != nil {
 		return err
 	}
 	for range 3 {
-		err = backendtest.Differ(ctx, g, v.make, c.Packets)
+		err = backendtest.Differ(ctx, g, v.Make, c.Packets)
 		if err == nil || !errors.Is(err, backendtest.ErrUndecided) && !isDifference(err) {
 			return err
 		}
-		if isDifference(err) && isDifference(backendtest.Differ(ctx, g, v.make, c.Packets)) {
+		if isDifference(err) && isDifference(backendtest.Differ(ctx, g, v.Make, c.Packets)) {
 			return err
 		}
 	}
@@ -116,7 +117,7 @@ func isDifference(err error) bool { return errors.As(err, new(backendtest.Differ
 
 // save shrinks a case on which a kernel differs and writes it as a vector. It
 // gives the vector and says where it is.
-func save(ctx context.Context, dir string, v variant, c automatontest.Case, seed int, found error) string {
+func save(ctx context.Context, dir string, v kinds.Kind, c automatontest.Case, seed int, found error) string {
 	if !isDifference(found) {
 		return automatontest.Text(c.Policy)
 	}
@@ -127,7 +128,7 @@ func save(ctx context.Context, dir string, v variant, c automatontest.Case, seed
 		}
 		g, err := c.Program()
 		if err == nil {
-			err = backendtest.Differ(ctx, g, v.make, c.Packets)
+			err = backendtest.Differ(ctx, g, v.Make, c.Packets)
 		}
 		if isDifference(err) {
 			found = err
@@ -141,12 +142,12 @@ func save(ctx context.Context, dir string, v variant, c automatontest.Case, seed
 		}
 	}
 	c = automatontest.Shrink(c, keeps)
-	comment := fmt.Sprintf("Found with %s from seed %d.\n%s.", v.name, seed, found)
+	comment := fmt.Sprintf("Found with %s from seed %d.\n%s.", v.Name, seed, found)
 	text, err := vector.Write(comment, carriers(c), automatontest.Text(c.Policy), c.Packets)
 	if err != nil {
 		return err.Error()
 	}
-	file := filepath.Join(dir, fmt.Sprintf("random-%s-%d.txtar", v.name, seed))
+	file := filepath.Join(dir, fmt.Sprintf("random-%s-%d.txtar", v.Name, seed))
 	if err := errors.Join(os.MkdirAll(dir, 0o755), os.WriteFile(file, text, 0o644)); err != nil {
 		return fmt.Sprintf("not saved: %v\n%s", err, text)
 	}
@@ -156,9 +157,9 @@ func save(ctx context.Context, dir string, v variant, c automatontest.Case, seed
 // carriers are the backends that can carry the policy of a case, nil for all.
 func carriers(c automatontest.Case) []string {
 	names := make(map[string]bool)
-	for _, v := range variants {
+	for _, v := range kinds.All() {
 		if able(v, c) {
-			names[v.backend] = true
+			names[v.Backend] = true
 		}
 	}
 	if len(names) == 2 {

@@ -10,6 +10,7 @@ import (
 	"tirl/internal/automaton/automatontest"
 	"tirl/internal/backend"
 	"tirl/internal/backend/backendtest"
+	"tirl/internal/backend/backendtest/kinds"
 	"tirl/internal/lab/labtest"
 	"tirl/internal/tool"
 	"tirl/internal/vector"
@@ -31,18 +32,18 @@ func TestDifferencesBecomeVectors(t *testing.T) {
 	labtest.Require(t)
 	for _, test := range []struct {
 		name, from, to string
-		on             []variant
+		on             []kinds.Kind
 		doors, steps   int
 	}{
-		{"untracked knocks are not heard", "ct state new,untracked", "ct state new", variants[:1], 1, 2},
-		{"a place of two knocks is not left", "delete @advanced4 { ip saddr : meta priority }", "counter", variants[:1], 1, 4},
-		{"untracked knocks are not heard", "--ctstate NEW,UNTRACKED", "--ctstate NEW", variants[2:], 1, 2},
+		{"untracked knocks are not heard", "ct state new,untracked", "ct state new", kinds.All()[:1], 1, 2},
+		{"a place of two knocks is not left", "delete @advanced4 { ip saddr : meta priority }", "counter", kinds.All()[:1], 1, 4},
+		{"untracked knocks are not heard", "--ctstate NEW,UNTRACKED", "--ctstate NEW", kinds.All()[2:], 1, 2},
 	} {
 		for _, v := range test.on {
-			t.Run(v.name+"/"+test.name, func(t *testing.T) {
+			t.Run(v.Name+"/"+test.name, func(t *testing.T) {
 				t.Parallel()
 				bad := v
-				bad.make = func(r tool.Runner) backend.Backend { return v.make(broken{r, test.from, test.to}) }
+				bad.Make = func(r tool.Runner) backend.Backend { return v.Make(broken{r, test.from, test.to}) }
 				found := becomesVector(t, bad)
 				if len(found.Steps) > test.steps || len(found.Program.Doors) > test.doors {
 					t.Errorf("it could be smaller:\n%s", found.Source)
@@ -50,7 +51,7 @@ func TestDifferencesBecomeVectors(t *testing.T) {
 				if problems := found.Replay(func(at time.Duration) time.Duration { return at }); problems != nil {
 					t.Errorf("%s\nis not what the interpreter does: %v", found.Source, problems)
 				}
-				if err := backendtest.Replay(t.Context(), found, bad.make); err == nil {
+				if err := backendtest.Replay(t.Context(), found, bad.Make); err == nil {
 					t.Errorf("the broken ruleset passes\n%s", found.Source)
 				}
 				if !replayInKernel(t, found, v, 10) {
@@ -62,7 +63,7 @@ func TestDifferencesBecomeVectors(t *testing.T) {
 }
 
 // becomesVector tries random traces until one differs.
-func becomesVector(t *testing.T, v variant) *vector.Vector {
+func becomesVector(t *testing.T, v kinds.Kind) *vector.Vector {
 	t.Helper()
 	for n := *seed; n < *seed+100; n++ {
 		c := automatontest.Seeded(n, automatontest.Options{Laboratory: true})

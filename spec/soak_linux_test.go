@@ -17,6 +17,7 @@ import (
 
 	"tirl/internal/automaton/automatontest"
 	"tirl/internal/backend/backendtest"
+	"tirl/internal/backend/backendtest/kinds"
 	"tirl/internal/lab/labtest"
 )
 
@@ -68,7 +69,7 @@ func (s *soaking) run(ctx context.Context) {
 		s.next++
 		s.Unlock()
 		c := automatontest.Seeded(n, options(n))
-		for _, v := range variants {
+		for _, v := range kinds.All() {
 			if able(v, c) {
 				s.try(ctx, v, c, n)
 			}
@@ -76,7 +77,7 @@ func (s *soaking) run(ctx context.Context) {
 	}
 }
 
-func (s *soaking) try(ctx context.Context, v variant, c automatontest.Case, n int) {
+func (s *soaking) try(ctx context.Context, v kinds.Kind, c automatontest.Case, n int) {
 	err := differs(ctx, v, c)
 	if ctx.Err() != nil {
 		return
@@ -94,8 +95,8 @@ func (s *soaking) try(ctx context.Context, v variant, c automatontest.Case, n in
 	s.tell("")
 	if err != nil && !errors.Is(err, backendtest.ErrUndecided) {
 		text := save(ctx, *vectors, v, c, n, err)
-		fmt.Printf("\nsoak: %s, seed %d: %v\n%s\n", v.name, n, err, text)
-		s.Errorf("%s, seed %d: %v", v.name, n, err)
+		fmt.Printf("\nsoak: %s, seed %d: %v\n%s\n", v.Name, n, err, text)
+		s.Errorf("%s, seed %d: %v", v.Name, n, err)
 	}
 }
 
