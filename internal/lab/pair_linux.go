@@ -33,6 +33,8 @@ const linkTimeout = 10 * time.Second
 // and no limit on ICMP errors is in the way.
 type Pair struct {
 	Server, Client *Namespace
+
+	relay *relay // nil: one cable joins them
 }
 
 // PairOptions are the choices for a pair. The zero value is the usual one.
@@ -43,6 +45,9 @@ type PairOptions struct {
 	// and neighbour discovery, as it does on a real network. Otherwise it knows
 	// it from the start. The client always asks.
 	LiveNeighbours bool
+	// Path, if not nil, decides about each TCP and UDP packet that passes the cable,
+	// in either direction, given the IP packet. It is called by two goroutines.
+	Path func(ip []byte) Fate
 }
 
 // NewPair makes a server and a client. Both can be used at once.
@@ -69,7 +74,13 @@ func NewPair(opts PairOptions) (*Pair, error) {
 }
 
 // Close gives both namespaces up; see [Namespace.Close].
-func (p *Pair) Close() error { return errors.Join(p.Server.Close(), p.Client.Close()) }
+func (p *Pair) Close() error {
+	err := errors.Join(p.Server.Close(), p.Client.Close())
+	if p.relay != nil {
+		err = errors.Join(err, p.relay.Close())
+	}
+	return err
+}
 
 func (p *Pair) wire(opts PairOptions) error {
 	for _, n := range []*Namespace{p.Server, p.Client} {
@@ -77,7 +88,7 @@ func (p *Pair) wire(opts PairOptions) error {
 			return err
 		}
 	}
-	if err := p.lay(ServerDevice, ClientDevice); err != nil {
+	if err := p.join(opts); err != nil {
 		return err
 	}
 	if err := p.Server.Do(func() error { return dress(ServerDevice, 1, 1) }); err != nil {
@@ -89,19 +100,57 @@ func (p *Pair) wire(opts PairOptions) error {
 	return p.Server.Do(func() error { return routeToClient(opts) })
 }
 
-// lay joins two devices by a cable and sets them up.
-func (p *Pair) lay(server, client string) error {
-	err := p.Server.Do(func() error {
+// join connects the two, by one cable or by two with a relay between them.
+func (p *Pair) join(opts PairOptions) (err error) {
+	if opts.Path == nil {
+		return p.lay(ServerDevice, ClientDevice)
+	}
+	if p.relay, err = newRelay(opts.Path); err != nil {
+		return err
+	}
+	err = errors.Join(
+		cable(end{p.Server, ServerDevice, ServerMAC()}, end{p.relay.namespace, relayServer, MAC{2, 0, 0, 0, 9, 0xf1}}),
+		cable(end{p.Client, ClientDevice, ClientMAC()}, end{p.relay.namespace, relayClient, MAC{2, 0, 0, 0, 9, 0xf2}}))
+	if err != nil {
+		return err
+	}
+	if err := p.relay.run(); err != nil {
+		return err
+	}
+	return p.up(ServerDevice, ClientDevice)
+}
+
+// end is one end of a virtual cable.
+type end struct {
+	in     *Namespace
+	device string
+	mac    MAC
+}
+
+func cable(a, b end) error {
+	err := a.in.Do(func() error {
 		return netlink.LinkAdd(&netlink.Veth{
-			LinkAttrs:        netlink.LinkAttrs{Name: server, HardwareAddr: hardware(ServerMAC()), TxQLen: -1},
-			PeerName:         client,
-			PeerHardwareAddr: hardware(ClientMAC()),
-			PeerNamespace:    netlink.NsFd(p.Client.file.Fd()),
+			LinkAttrs:        netlink.LinkAttrs{Name: a.device, HardwareAddr: hardware(a.mac), TxQLen: -1},
+			PeerName:         b.device,
+			PeerHardwareAddr: hardware(b.mac),
+			PeerNamespace:    netlink.NsFd(b.in.file.Fd()),
 		})
 	})
 	if err != nil {
 		return fmt.Errorf("add a veth: %w", err)
 	}
+	return nil
+}
+
+// lay joins two devices by a cable and sets them up.
+func (p *Pair) lay(server, client string) error {
+	if err := cable(end{p.Server, server, ServerMAC()}, end{p.Client, client, ClientMAC()}); err != nil {
+		return err
+	}
+	return p.up(server, client)
+}
+
+func (p *Pair) up(server, client string) error {
 	if err := p.Server.Do(func() error { return raise("lo", server) }); err != nil {
 		return err
 	}
