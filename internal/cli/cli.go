@@ -107,6 +107,7 @@ func (a *app) commands() []*cobra.Command {
 		a.renderCommand(),
 		a.explainCommand(),
 		a.knockCommand(),
+		a.connectCommand(),
 		a.versionCommand(),
 		a.completionCommand(),
 	}

@@ -124,14 +124,14 @@ func (a *app) addresses(ctx context.Context, r policy.Remote, opts knock.Options
 // doorsOf are the doors that a command may name at a host, and whose they are:
 // those of the policy if one is given, else of the host's entry, else of the
 // policy of this machine.
-func (a *app) doorsOf(r policy.Remote, file string) (doors []policy.Door, whose string, err error) {
+func (a *app) doorsOf(r policy.Remote, file, hosts string) (doors []policy.Door, whose string, err error) {
 	if file == "" && len(r.Doors) > 0 {
 		return r.Doors, "host " + r.Name, nil
 	}
 	d, err := a.sound(file)
 	if err != nil {
 		if file == "" && a.getenv("TIRL_POLICY") == "" && errors.Is(err, fs.ErrNotExist) {
-			return nil, "", fail(exitFailed, fmt.Errorf("%s has no host %q with doors", a.hostsName(), r.Name),
+			return nil, "", fail(exitFailed, fmt.Errorf("%s has no host %q with doors", a.hostsName(hosts), r.Name),
 				"on that host: sudo tirl export prints what to put there")
 		}
 		return nil, "", err
@@ -140,8 +140,8 @@ func (a *app) doorsOf(r policy.Remote, file string) (doors []policy.Door, whose 
 }
 
 // hostsName is the hosts file in a message.
-func (a *app) hostsName() string {
-	if file := a.hostsPath(""); file != "" {
+func (a *app) hostsName(flag string) string {
+	if file := a.hostsPath(flag); file != "" {
 		return file
 	}
 	return "hosts.toml"

@@ -86,19 +86,16 @@ Messages go to standard error.`,
 }
 
 func (a *app) knock(cmd *cobra.Command, host string, what []string, f knockFlags) error {
-	opts := knock.Options{Payload: []byte(f.payload)}
+	opts, err := familyOptions(f.only4, f.only6)
 	switch {
-	case f.only4 && f.only6:
-		return usage("leave both out to knock at all addresses", "-4 and -6 exclude each other")
+	case err != nil:
+		return err
 	case f.quiet && f.verbose:
 		return usage("", "-q and -v exclude each other")
 	case len(f.payload) > 1:
 		return usage("tirl knock --payload . HOST ...", "--payload is one byte, not %d", len(f.payload))
-	case f.only4:
-		opts.Network = knock.IPv4
-	case f.only6:
-		opts.Network = knock.IPv6
 	}
+	opts.Payload = []byte(f.payload)
 	verify, err := verifyPort(f.verify)
 	if err != nil {
 		return err
@@ -115,7 +112,7 @@ func (a *app) knock(cmd *cobra.Command, host string, what []string, f knockFlags
 	default:
 		opts.Delay = f.delay
 	}
-	knocks, once, err := a.knocks(r, what, f.policy)
+	knocks, once, err := a.knocks(r, what, f.policy, f.hosts)
 	if err != nil {
 		return err
 	}
@@ -210,11 +207,11 @@ func joinAddrs(addrs []netip.Addr) string {
 
 // knocks turns ports and names of doors into knocks, and says whether a door
 // among them opens for one connection only.
-func (a *app) knocks(r policy.Remote, what []string, file string) (knocks []port.Port, once bool, err error) {
+func (a *app) knocks(r policy.Remote, what []string, file, hosts string) (knocks []port.Port, once bool, err error) {
 	var doors []policy.Door
 	var whose string
 	if len(what) == 0 || slices.ContainsFunc(what, isDoor) {
-		if doors, whose, err = a.doorsOf(r, file); err != nil {
+		if doors, whose, err = a.doorsOf(r, file, hosts); err != nil {
 			return nil, false, err
 		}
 	}
