@@ -70,8 +70,7 @@ func eachVariant(t *testing.T, addrs int, f func(t *testing.T, w *world)) {
 				useVariant(t, v.multi)
 			}
 			w := newWorld(t, binary, addrs)
-			w.must(w.Server, "", w.tirl, "--root", w.dir, "apply", "--no-confirm",
-				"-c", filepath.Join(w.dir, "policy.toml"), "--backend", v.backend)
+			w.apply(v.backend)
 			f(t, w)
 		})
 	}
@@ -107,13 +106,24 @@ func useVariant(t *testing.T, multi string) {
 
 func newWorld(t *testing.T, binary string, addrs int) *world {
 	t.Helper()
-	w := &world{Pair: labtest.Pair(t, lab.PairOptions{ClientAddrs: addrs}), t: t, tirl: binary, dir: t.TempDir()}
+	return newWorldOf(t, binary, lab.PairOptions{ClientAddrs: addrs})
+}
+
+func newWorldOf(t *testing.T, binary string, opts lab.PairOptions) *world {
+	t.Helper()
+	w := &world{Pair: labtest.Pair(t, opts), t: t, tirl: binary, dir: t.TempDir()}
 	if err := os.WriteFile(filepath.Join(w.dir, "policy.toml"), []byte(policyText), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	w.web()
 	w.sshd()
 	return w
+}
+
+// apply loads the policy.
+func (w *world) apply(backend string) {
+	w.t.Helper()
+	w.must(w.Server, "", w.tirl, "--root", w.dir, "apply", "--no-confirm", "-c", filepath.Join(w.dir, "policy.toml"), "--backend", backend)
 }
 
 // must runs a program that has to succeed.
