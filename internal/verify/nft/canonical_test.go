@@ -13,7 +13,7 @@ import (
 )
 
 // canonical forgets what a listing need not keep: lines and texts, and the order
-// of chains, sets and elements.
+// of chains, sets, elements and matches.
 func canonical(r *ruleset.Ruleset) *ruleset.Ruleset {
 	out := &ruleset.Ruleset{}
 	byName := make([]int, len(r.Chains))
@@ -61,6 +61,7 @@ func canonical(r *ruleset.Ruleset) *ruleset.Ruleset {
 				}
 				statements = append(statements, s)
 			}
+			sortMatches(statements)
 			c.Rules = append(c.Rules, ruleset.Rule{Statements: statements})
 		}
 		out.Chains = append(out.Chains, c)
@@ -70,6 +71,22 @@ func canonical(r *ruleset.Ruleset) *ruleset.Ruleset {
 		out.Hooks = append(out.Hooks, h)
 	}
 	return out
+}
+
+// sortMatches sorts matches that follow each other: nft joins those that look at
+// neighbouring bytes.
+func sortMatches(list []ruleset.Statement) {
+	for i := 0; i < len(list); {
+		n := i
+		for n < len(list) {
+			if _, ok := list[n].(ruleset.Match); !ok {
+				break
+			}
+			n++
+		}
+		slices.SortFunc(list[i:n], func(a, b ruleset.Statement) int { return cmp.Compare(fmt.Sprint(a), fmt.Sprint(b)) })
+		i = n + 1
+	}
 }
 
 func canonicalSet(s ruleset.Set, chain []int) ruleset.Set {

@@ -39,7 +39,7 @@ func (c *cursor) fail(err error) {
 
 // unknown fails with what is not understood at t.
 func (c *cursor) unknown(t token, format string, args ...any) {
-	c.fail(&ruleset.UnknownError{Line: t.line, What: fmt.Sprintf(format, args...)})
+	c.fail(&ruleset.UnknownError{Line: int(t.line), What: fmt.Sprintf(format, args...)})
 }
 
 // atEnd is a token where nothing more can be read.
@@ -135,8 +135,8 @@ func (c *cursor) skipLines() {
 }
 
 // statement reads up to the end of a line, or to the brace that closes what the
-// line stands in. Line ends between braces do not count. It gives the comment
-// that the line ends with.
+// line stands in, but not these. Line ends between braces do not count. It gives
+// the comment that the line ends with.
 func (c *cursor) statement() (list []token, comment string) {
 	depth := 0
 	for {
@@ -145,7 +145,6 @@ func (c *cursor) statement() (list []token, comment string) {
 		case t.kind == end:
 			return list, ""
 		case t.kind == newline && depth == 0:
-			c.next()
 			return list, t.text
 		case t.kind == newline:
 			c.next()

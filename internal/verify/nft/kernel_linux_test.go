@@ -2,8 +2,10 @@ package nft
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -45,16 +47,55 @@ func sameAsListed(t testing.TB, file string) {
 
 func TestWrittenIsWhatIsListed(t *testing.T) {
 	labtest.Require(t)
-	written, err := filepath.Glob("testdata/*.nft")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, file := range append(written, rendered(t)...) {
+	for _, file := range append(written(t), rendered(t)...) {
 		t.Run(filepath.Base(file), func(t *testing.T) {
 			t.Parallel()
 			sameAsListed(t, file)
 		})
 	}
+}
+
+// TestLiveListing: what packets and administrators have put into sets changes
+// nothing of what is read.
+func TestLiveListing(t *testing.T) {
+	labtest.Require(t)
+	text, err := os.ReadFile("../../backend/nftables/testdata/everything.nft")
+	if err != nil {
+		t.Fatal(err)
+	}
+	listing, err := listed(string(text) + `
+add element inet tirl started4_ttl64 { 10.9.0.2 . 64 timeout 10s : 0:1, 10.9.0.3 . 255 timeout 1d2h expires 5s : 0:5 }
+add element inet tirl started6_ttl64 { 0x20010db800090000 . 64 timeout 10s : 0:1 }
+add element inet tirl bucket6_ttl64 { 2001:db8:: . 64 timeout 2s }
+add element inet tirl given4 { 10.9.0.2 . b1a0:4dc5 timeout 1h }
+`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range []string{"10.9.0.3 . 255 timeout 1d2h", "timeout 1h expires"} {
+		if !strings.Contains(listing, s) {
+			t.Errorf("the listing lacks %q", s)
+		}
+	}
+	same(t, "-as written +as nft lists it", mustParse(t, string(text)), mustParse(t, listing))
+}
+
+// TestStatementsAreWhatIsListed loads every rule that is understood, each in a
+// chain of its own.
+func TestStatementsAreWhatIsListed(t *testing.T) {
+	labtest.Require(t)
+	var chains, jumps strings.Builder
+	for i, c := range statementCases() {
+		fmt.Fprintf(&chains, "\tchain c%d {\n\t\t%s\n\t}\n", i, c.rule)
+		fmt.Fprintf(&jumps, "\t\tjump c%d\n", i)
+	}
+	text := strings.Replace(about, "\tchain input", chains.String()+"\tchain input", 1)
+	text = strings.Replace(text, "RULE", jumps.String(), 1)
+	listing, err := listed(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	same(t, "-as written +as nft lists it", mustParse(t, text), mustParse(t, listing))
 }
 
 func TestRandomPoliciesAreWhatIsListed(t *testing.T) {

@@ -2,6 +2,7 @@ package nft
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -21,8 +22,8 @@ const (
 type token struct {
 	kind      tokenKind
 	text      string // without quotes, of a variable without $
-	from, to  int    // offsets in the text
-	line, col int
+	from, to  int32  // offsets in the text
+	line, col int32
 }
 
 func (t token) is(text string) bool { return t.text == text && (t.kind == word || t.kind == punct) }
@@ -53,7 +54,7 @@ func (t token) String() string {
 type lexer struct {
 	text      string
 	at        int
-	line      int
+	line      int32
 	lineStart int
 }
 
@@ -117,7 +118,7 @@ func (x *lexer) next() (token, error) {
 
 // token cuts n bytes off.
 func (x *lexer) token(kind tokenKind, n int) token {
-	t := token{kind: kind, text: x.text[x.at : x.at+n], from: x.at, to: x.at + n, line: x.line, col: x.at - x.lineStart + 1}
+	t := token{kind: kind, text: x.text[x.at : x.at+n], from: int32(x.at), to: int32(x.at + n), line: x.line, col: int32(x.at - x.lineStart + 1)}
 	x.at += n
 	return t
 }
@@ -140,11 +141,13 @@ func (x *lexer) word() token {
 	return x.token(word, n)
 }
 
+// operator reads one character, or an operator of two.
 func (x *lexer) operator() (token, error) {
-	for _, op := range double {
-		if strings.HasPrefix(x.text[x.at:], op) {
-			return x.token(punct, 2), nil
-		}
+	if c := x.text[x.at]; c == '.' || c == ',' || c == ':' {
+		return x.token(punct, 1), nil
+	}
+	if len(x.text) > x.at+1 && slices.Contains(double[:], x.text[x.at:x.at+2]) {
+		return x.token(punct, 2), nil
 	}
 	if strings.IndexByte("{}()[],=<>!&|^@+-.:/*~", x.text[x.at]) < 0 {
 		return token{}, x.token(punct, 1).errorf("character %q", x.text[x.at-1])

@@ -166,7 +166,7 @@ func (k *linker) set(t *table, s *set, at token) int {
 		return i
 	}
 	if s.strange != "" {
-		k.unknown(at.line, "set of type `"+s.strange+"`")
+		k.unknown(int(at.line), "set of type `"+s.strange+"`")
 	}
 	i = len(k.sets)
 	k.setAt[s] = i
@@ -176,7 +176,6 @@ func (k *linker) set(t *table, s *set, at token) int {
 		name = k.fullName(t, name)
 	}
 	for j, target := range s.targets {
-		s.elements[j].Chain = 0
 		if target != "" {
 			s.elements[j].Chain = k.target(t, target, at)
 		}
@@ -195,19 +194,19 @@ func (k *linker) finishSets() {
 		}
 		switch {
 		case s.forever != nil && !k.untimed[s]:
-			k.unknown(s.forever.line, "element of set `"+s.name+"` that does not expire")
+			k.unknown(int(s.forever.line), "element of set `"+s.name+"` that does not expire")
 		case k.written[s] && !s.timed && len(s.elements) > 0 && !k.untimed[s]:
 			k.unknown(s.line, "element of set `"+s.name+"` that does not expire")
 		}
 	}
 	for _, u := range k.static {
 		if u.set.timed || k.written[u.set] {
-			k.unknown(u.at.line, u.what)
+			k.unknown(int(u.at.line), u.what)
 		}
 	}
 	for _, u := range k.lookups {
 		if k.bucket[u.set] {
-			k.unknown(u.at.line, u.what)
+			k.unknown(int(u.at.line), u.what)
 		}
 	}
 }
@@ -224,12 +223,12 @@ func (k *linker) checkOutside(outside []*chain) {
 		}
 		seen[c] = true
 		for _, r := range c.rules {
-			writes := slices.ContainsFunc(r.tokens, func(t token) bool { return t.is("add") || t.is("update") || t.is("delete") })
+			writes := slices.ContainsFunc(r.tokens, func(t token) bool { return t.is("add") || t.is("update") || t.is("delete") || t.is("meter") })
 			for i, t := range r.tokens[1:] {
 				switch before := r.tokens[i]; {
 				case before.is("jump") || before.is("goto"):
 					outside = append(outside, c.table.chains[t.text])
-				case before.is("@") && c.table.sets[t.text] != nil:
+				case (before.is("@") || before.is("meter")) && c.table.sets[t.text] != nil:
 					s := c.table.sets[t.text]
 					for _, name := range s.targets {
 						outside = append(outside, c.table.chains[name])
@@ -277,7 +276,7 @@ func (k *linker) checkLoops() {
 		for _, to := range k.leads(c) {
 			switch state[to] {
 			case open:
-				k.fail(token{line: k.chains[to].line, col: 1}.errorf("chain %s leads back to itself", k.chains[to].name))
+				k.fail(token{line: int32(k.chains[to].line), col: 1}.errorf("chain %s leads back to itself", k.chains[to].name))
 			case 0:
 				visit(to)
 			}

@@ -93,7 +93,7 @@ func (t *translator) mapOf(parts []selector, value valueKind) *set {
 // setFor reads @NAME or { ELEMENTS }.
 func (t *translator) setFor(parts []selector, value valueKind) *set {
 	at := t.next()
-	s := &set{line: at.line, value: value, isMap: value != other}
+	s := &set{line: int(at.line), value: value, isMap: value != other}
 	switch {
 	case at.is("@"):
 		s = t.namedSet()
@@ -271,7 +271,7 @@ func (t *translator) lookup(parts []selector, not bool) {
 	}
 	if p := parts[0]; len(parts) == 1 && (p.field == nil || p.field.Kind == ruleset.FieldOther) && p.isAttr {
 		t.expanded(s, at, fmt.Sprintf("match `%s` in a set that packets change", p.text))
-		if len(s.elements) == 0 {
+		if len(s.elements) == 0 && !s.timed {
 			t.unknown(at, "match `%s` in an empty set", p.text)
 			return
 		}

@@ -12,14 +12,21 @@
 package nft
 
 import (
+	"fmt"
 	"strconv"
 	"strings"
 
 	"tirl/internal/verify/ruleset"
 )
 
+// maxText keeps offsets in 32 bits.
+const maxText = 1 << 30
+
 // Parse reads a ruleset.
 func Parse(text string) (*ruleset.Ruleset, error) {
+	if len(text) > maxText {
+		return nil, fmt.Errorf("the ruleset has %d bytes, more than %d", len(text), maxText)
+	}
 	var failed error
 	l := &loader{
 		cursor: &cursor{lex: newLexer(text), defines: map[string][]token{}, failed: &failed},
@@ -49,6 +56,9 @@ func (l *loader) commands() {
 		case newline:
 		case word:
 			l.command(t)
+			if t := l.peek(0); !t.endsStatement() && !l.last.is("}") {
+				l.fail(t.errorf("%v after a command", t))
+			}
 		default:
 			l.fail(t.errorf("%v where a command should be", t))
 		}
@@ -202,7 +212,7 @@ func (l *loader) table() *table {
 }
 
 func (l *loader) chainOf(t *table) *chain {
-	line := l.peek(0).line
+	line := int(l.peek(0).line)
 	return t.chain(l.name("the name of a chain"), line)
 }
 
@@ -236,7 +246,7 @@ func (l *loader) tableBody(t *table) {
 		case what.is("define") || what.is("redefine"):
 			l.define()
 		case what.is("comment"):
-			l.next()
+			l.name("a comment")
 		case what.kind == word:
 			l.unknown(what, "`%s` in a table", what.text)
 		default:
@@ -283,7 +293,7 @@ func (l *loader) chainBody(c *chain) {
 			l.define()
 		case t.is("comment"):
 			l.next()
-			l.next()
+			l.name("a comment")
 		case t.is("flags") || t.is("devices") || t.is("device"):
 			l.unknown(t, "chain with `%s`", t.text)
 		case t.kind == end || t.is("{"):
@@ -309,7 +319,7 @@ func (l *loader) policy(c *chain, t token) {
 
 // baseChain reads filter hook input priority filter + 10.
 func (l *loader) baseChain(c *chain, at token) {
-	b := &base{kind: l.name("the type of a chain"), line: at.line}
+	b := &base{kind: l.name("the type of a chain"), line: int(at.line)}
 	l.expect("hook")
 	b.hook = l.name("the name of a hook")
 	if t := l.peek(0); t.is("device") || t.is("devices") {
@@ -359,7 +369,7 @@ func (l *loader) rule() rule {
 		return rule{}
 	}
 	first, last := list[0], list[len(list)-1]
-	r := rule{tokens: list, text: l.text[first.from:max(last.to, first.to)], line: first.line}
+	r := rule{tokens: list, text: l.text[first.from:max(last.to, first.to)], line: int(first.line)}
 	// Of the extensions of iptables some versions of nft print a comment only.
 	if comment != "" && (strings.Contains(r.text, "counter packets") || strings.Contains(comment, "counter packets")) &&
 		!strings.HasPrefix(comment, "# handle ") {

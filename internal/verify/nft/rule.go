@@ -138,7 +138,7 @@ func (t *translator) log() {
 		switch at := t.peek(0); at.text {
 		case "prefix", "level", "group", "snaplen", "queue-threshold":
 			t.next()
-			text += " " + at.text + " " + t.next().text
+			text += " " + at.text + " " + t.name("what "+at.text+" is")
 		case "flags":
 			t.next()
 			for t.accept("tcp") || t.accept("sequence") || t.accept("options") || t.accept("ip") || t.accept("skuid") ||
@@ -151,11 +151,15 @@ func (t *translator) log() {
 	}
 }
 
+// defaultBurst is what nft leaves out, and the kernel takes 0 for
+// (net/netfilter/nft_limit.c).
+const defaultBurst = 5
+
 // limit reads limit rate [over] 10/second [burst 5 packets].
 func (t *translator) limit() ruleset.Limit {
 	at := t.next()
 	t.expect("rate")
-	l := ruleset.Limit{Over: t.accept("over"), Burst: 5}
+	l := ruleset.Limit{Over: t.accept("over"), Burst: defaultBurst}
 	rate := t.next()
 	count, unit, whole := strings.Cut(rate.text, "/")
 	if !whole {
@@ -176,6 +180,9 @@ func (t *translator) limit() ruleset.Limit {
 			t.fail(t.last.errorf("%v is no number of packets", t.last))
 		}
 		t.expect("packets")
+	}
+	if l.Burst == 0 {
+		l.Burst = defaultBurst
 	}
 	return l
 }
@@ -294,6 +301,11 @@ func (t *translator) dynamicKey(op token, s *set, parts []selector) ruleset.Writ
 	}
 	t.typed(s, parts)
 	w.Key = t.fields(parts)
+	for _, p := range parts {
+		if p.anyPorts && !t.ports {
+			t.unknown(p.at, "`%s` of any protocol in a set that packets change", p.text)
+		}
+	}
 	w.Set = t.linker.set(t.table, s, op)
 	t.written[s] = true
 	return w
@@ -312,6 +324,10 @@ func (t *translator) put(w ruleset.Write, s *set) {
 // stored reads the value that a write gives an element of a map.
 func (t *translator) stored(s *set) *ruleset.Field {
 	at := t.peek(0)
+	if !s.isMap {
+		t.fail(at.errorf("a value of set %s", s.name))
+		return nil
+	}
 	if s.value != handle {
 		t.unknown(at, "value of map `%s`", s.name)
 		return nil

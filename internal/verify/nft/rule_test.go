@@ -17,10 +17,10 @@ const about = `table inet t {
 	set hosts6 { type ipv6_addr; elements = { 2001:db8::1 } }
 	set ports { type inet_proto . inet_service; flags interval; elements = { tcp . 22, udp . 500-600 } }
 	set odd { type inet_proto . inet_service; elements = { sctp . 22 } }
-	set devices { type ifname; elements = { "eth0", "wg0" } }
+	set ifs { type ifname; elements = { "eth0", "wg0" } }
 	set busy { type ipv4_addr; flags dynamic,timeout; }
-	set next { type ipv4_addr . inet_service; flags timeout; timeout 5s; }
-	set halves { typeof @nh,64,64; flags dynamic; }
+	set soon { type ipv4_addr . inet_service; flags timeout; timeout 5s; }
+	set halves { typeof @nh,64,64; flags dynamic,timeout; }
 	map place { typeof ip saddr : meta priority; flags dynamic,timeout; }
 	map step { typeof meta priority . th dport : meta priority; elements = { 0:1 . 22 : 0:2 } }
 	map ends { typeof meta priority : verdict; elements = { 0:1 : goto other } }
@@ -74,12 +74,15 @@ var (
 	drop   = ruleset.Do{Verdict: ruleset.Drop}
 )
 
-func TestStatements(t *testing.T) {
-	// Indexes of sets are those of the order of use, chain 0 is input.
-	for _, c := range []struct {
-		rule string
-		want []ruleset.Statement
-	}{
+type statementCase struct {
+	rule string
+	want []ruleset.Statement
+}
+
+// statementCases are rules of chain 0. Their sets are numbered in the order of
+// use.
+func statementCases() []statementCase {
+	return []statementCase{
 		{"accept", []ruleset.Statement{accept}},
 		{"drop comment \"why\"", []ruleset.Statement{drop}},
 		{"return", []ruleset.Statement{ruleset.Do{Verdict: ruleset.Return}}},
@@ -120,7 +123,7 @@ func TestStatements(t *testing.T) {
 		{"iif lo", []ruleset.Statement{match{Attr: ruleset.Iface, Names: []string{"lo"}}}},
 		{`iifname { "wg*", eth0 }`, []ruleset.Statement{match{Attr: ruleset.Iface, Names: []string{"eth0", "wg*"}}}},
 		{`meta iifname != "eth0"`, []ruleset.Statement{match{Attr: ruleset.Iface, Not: true, Names: []string{"eth0"}}}},
-		{"iifname @devices", []ruleset.Statement{match{Attr: ruleset.Iface, Names: []string{"eth0", "wg0"}}}},
+		{"iifname @ifs", []ruleset.Statement{match{Attr: ruleset.Iface, Names: []string{"eth0", "wg0"}}}},
 		{"ct state new,untracked", []ruleset.Statement{match{Attr: ruleset.Conn, Conns: ruleset.New | ruleset.Untracked}}},
 		{"ct state { established, related } accept", []ruleset.Statement{match{Attr: ruleset.Conn, Conns: ruleset.Established | ruleset.Related}, accept}},
 		{"ct state != { new, invalid }", []ruleset.Statement{match{Attr: ruleset.Conn, Not: true, Conns: ruleset.New | ruleset.Invalid}}},
@@ -151,7 +154,7 @@ func TestStatements(t *testing.T) {
 		{"ip saddr != @hosts", []ruleset.Statement{lookup{Key: key(src4), Not: true}}},
 		{"ip6 saddr @hosts6", []ruleset.Statement{lookup{Key: key(src6)}}},
 		{"meta l4proto . th dport @ports", []ruleset.Statement{lookup{Key: key(l4proto, dport)}}},
-		{"ip saddr . tcp dport @next", []ruleset.Statement{isTCP, lookup{Key: key(src4, dport)}}},
+		{"ip saddr . tcp dport @soon", []ruleset.Statement{isTCP, lookup{Key: key(src4, dport)}}},
 		{"ip saddr . tcp dport { 10.0.0.1 . 22, 10.0.0.2-10.0.0.3 . 80 }", []ruleset.Statement{isTCP, lookup{Key: key(src4, dport)}}},
 		{"ip6 saddr & ffff:ffff:ffff:ffff:: @hosts6", []ruleset.Statement{lookup{Key: key(net64)}}},
 
@@ -161,9 +164,9 @@ func TestStatements(t *testing.T) {
 		{"delete @busy { ip saddr }", []ruleset.Statement{write{Op: ruleset.Delete, Key: key(src4)}}},
 		{"set add ip saddr timeout 3s @busy", []ruleset.Statement{write{Key: key(src4), Timeout: 3 * time.Second}}},
 		{"set update ip saddr @busy", []ruleset.Statement{write{Op: ruleset.Update, Key: key(src4)}}},
-		{"udp dport 1 add @next { ip saddr . 234 }", []ruleset.Statement{isUDP, match{Attr: ruleset.DPort, Ranges: nums(1)},
+		{"udp dport 1 add @soon { ip saddr . 234 }", []ruleset.Statement{isUDP, match{Attr: ruleset.DPort, Ranges: nums(1)},
 			write{Key: key(src4, ruleset.Field{Kind: ruleset.FieldConst, Const: 234}), Timeout: 5 * time.Second}}},
-		{"add @next { ip saddr . https timeout 1s counter }", []ruleset.Statement{
+		{"add @soon { ip saddr . https timeout 1s counter }", []ruleset.Statement{
 			write{Key: key(src4, ruleset.Field{Kind: ruleset.FieldConst, Const: 443}), Timeout: time.Second}}},
 		{"add @place { ip saddr timeout 10s : meta priority }", []ruleset.Statement{write{Key: key(src4), Timeout: 10 * time.Second, Value: &register}}},
 		{"add @place { ip saddr : 0:7 }", []ruleset.Statement{write{Key: key(src4), Value: &ruleset.Field{Kind: ruleset.FieldConst, Const: 7}}}},
@@ -180,7 +183,11 @@ func TestStatements(t *testing.T) {
 		{"meta l4proto udp reject with icmpx type port-unreachable", []ruleset.Statement{isUDP, ruleset.Do{Verdict: ruleset.RejectPort}}},
 		{"reject with icmp port-unreachable", []ruleset.Statement{ipv4, ruleset.Do{Verdict: ruleset.RejectPort}}},
 		{"reject with icmpv6 type no-route", []ruleset.Statement{ipv6, ruleset.Do{Verdict: ruleset.RejectOther}}},
-	} {
+	}
+}
+
+func TestStatements(t *testing.T) {
+	for _, c := range statementCases() {
 		r, err := Parse(strings.Replace(about, "RULE", c.rule, 1))
 		if err != nil {
 			t.Errorf("%s: %v", c.rule, err)

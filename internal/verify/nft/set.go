@@ -16,7 +16,7 @@ func typeNames() map[string]valueKind {
 
 // newSet reads the name of a set and makes it, or takes the one of that name.
 func (l *loader) newSet(t *table, isMap bool) *set {
-	line := l.peek(0).line
+	line := int(l.peek(0).line)
 	name := l.name("the name of a set")
 	s := t.sets[name]
 	if s == nil {
@@ -94,7 +94,7 @@ func (l *loader) setType(s *set, how token) {
 			break
 		}
 	}
-	if s.isMap {
+	if s.isMap && s.strange == "" {
 		c.expect(":")
 		if how.is("typeof") && c.accept("verdict") {
 			s.value = verdict
@@ -102,7 +102,7 @@ func (l *loader) setType(s *set, how token) {
 			s.value = read()
 		}
 	}
-	if t := c.peek(0); t.kind != end {
+	if t := c.peek(0); t.kind != end && s.strange == "" {
 		c.fail(t.errorf("%v in the type of %s", t, s.name))
 	}
 }
@@ -218,7 +218,7 @@ func (l *loader) element(c *cursor, s *set) {
 		}
 	}
 	l.attached(c, s)
-	e := ruleset.Element{Chain: -1}
+	var e ruleset.Element
 	target := ""
 	if s.isMap {
 		c.expect(":")
@@ -263,7 +263,11 @@ func (l *loader) field(c *cursor, s *set, k valueKind, buf []ruleset.Range) []ru
 		return l.value(c, k, buf)
 	}
 	n := uint32(len(s.names))
+	t := c.peek(0)
 	s.names = append(s.names, c.name("the name of an interface"))
+	if t.kind == word && startsDigit(t.text) {
+		c.unknown(t, "interface number `%s`", t.text)
+	}
 	return append(buf, ruleset.Range{First: n, Last: n})
 }
 

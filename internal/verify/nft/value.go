@@ -30,6 +30,7 @@ const (
 	destKind // bits of ruleset.Dests
 	ifname   // an index into the names of a list
 	verdict  // of verdict maps only
+	kinds    // how many there are
 )
 
 // vocabulary is how the values of one kind are written.
@@ -39,8 +40,8 @@ type vocabulary struct {
 	names map[string]uint32
 }
 
-func vocabularies() map[valueKind]vocabulary {
-	return map[valueKind]vocabulary{
+func vocabularies() [kinds]vocabulary {
+	return [kinds]vocabulary{
 		proto:      {"protocol", 255, protocols()},
 		service:    {"service", 65535, services()},
 		handle:     {"class handle", 1<<32 - 1, map[string]uint32{"none": 0, "root": 1<<32 - 1}},
@@ -62,7 +63,7 @@ func vocabularies() map[valueKind]vocabulary {
 // words reads selectors and values. It holds their tables, which are made once
 // for each text.
 type words struct {
-	kinds     map[valueKind]vocabulary
+	kinds     [kinds]vocabulary
 	selectors map[string]selector
 	begins    map[string]bool // see matchWords
 }
@@ -85,8 +86,8 @@ func (w *words) value(c *cursor, k valueKind, dst []ruleset.Range) []ruleset.Ran
 	if k == addr4 || k == addr6 {
 		return w.addresses(c, k, t, dst)
 	}
-	v, ok := w.kinds[k]
-	if !ok {
+	v := &w.kinds[k]
+	if v.what == "" {
 		c.unknown(t, "value `%s`", t.text)
 		return dst
 	}
@@ -110,7 +111,7 @@ func (w *words) value(c *cursor, k valueKind, dst []ruleset.Range) []ruleset.Ran
 func startsDigit(s string) bool { return s != "" && s[0] >= '0' && s[0] <= '9' }
 
 // parse reads a name, a number, or two numbers with a - between them.
-func (v vocabulary) parse(k valueKind, text string) (ruleset.Range, bool) {
+func (v *vocabulary) parse(k valueKind, text string) (ruleset.Range, bool) {
 	if !startsDigit(text) || k == handle {
 		if n, ok := v.names[text]; ok {
 			return ruleset.Range{First: n, Last: n}, true

@@ -1,0 +1,71 @@
+package nft
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"tirl/internal/automaton"
+	"tirl/internal/backend/nftables"
+	"tirl/internal/policy"
+)
+
+// tenThousandDoors renders a policy with about 40,000 edges.
+func tenThousandDoors(t testing.TB) string {
+	t.Helper()
+	var b strings.Builder
+	for i := range 10000 {
+		fmt.Fprintf(&b, "[door.d%d]\nopens = [\"tcp/22\"]\nknocks = [\"udp/%d\", \"udp/%d\", \"udp/%d\", \"udp/%d\"]\n",
+			i, 2000+i%251, 20000+i*7%9973, 40000+i/97, 1000+i%977)
+	}
+	p, ds := policy.Parse("doors", []byte(b.String()))
+	if ds.HasErrors() {
+		t.Fatal(ds)
+	}
+	g, err := automaton.Compile(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	texts, err := nftables.New(nil).Render(g)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return texts[0].Text
+}
+
+func TestTenThousandDoorsParseSoon(t *testing.T) {
+	text := tenThousandDoors(t)
+	start := cpuTime(t)
+	r := mustParse(t, text)
+	took := cpuTime(t) - start
+	for _, s := range r.Sets {
+		if s.Name == "step" && len(s.Elements) < 25000 {
+			t.Errorf("step has %d elements", len(s.Elements))
+		}
+	}
+	if took > time.Second {
+		t.Errorf("parsing %d bytes took %v", len(text), took)
+	}
+}
+
+// cpuTime is what the process has used, which a busy machine does not change.
+func cpuTime(t *testing.T) time.Duration {
+	t.Helper()
+	var u unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
+		t.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+func BenchmarkTenThousandDoors(b *testing.B) {
+	text := tenThousandDoors(b)
+	b.SetBytes(int64(len(text)))
+	b.ReportAllocs()
+	for b.Loop() {
+		mustParse(b, text)
+	}
+}
