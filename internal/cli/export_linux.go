@@ -55,11 +55,16 @@ What is printed is secret: it opens the door.`,
 		}),
 	}
 	policyFlag(cmd, &f.policy)
+	f.add(cmd)
+	jsonFlag(cmd, &f.asJSON)
+	return cmd
+}
+
+// add adds the flags that describe this host to its clients.
+func (f *exportFlags) add(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.name, "name", "", "what clients call this host (default its host name)")
 	cmd.Flags().StringArrayVar(&f.addresses, "address", nil, "an `address` of this host, instead of those found; may be repeated")
 	cmd.Flags().BoolVar(&f.qr, "qr", false, "print the entry as a QR code")
-	jsonFlag(cmd, &f.asJSON)
-	return cmd
 }
 
 func (a *app) export(doors []string, f exportFlags) error {

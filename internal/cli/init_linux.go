@@ -29,6 +29,7 @@ type initFlags struct {
 	policy, door, mode, onFailure string
 	opens, trust                  []string
 	force                         bool
+	client                        exportFlags
 }
 
 func (a *app) initCommand() *cobra.Command {
@@ -40,14 +41,14 @@ func (a *app) initCommand() *cobra.Command {
 knocks drawn at random; as public, what else listens; as trust, a VPN's interface
 if that is how you came in. Your own address is only suggested, in a comment: it
 may be somebody else's tomorrow. It tells what it found, other firewalls too, and
-what to do next.
+what to do next, and prints what a client needs, as tirl export does.
 
 It changes nothing but the policy file, which gets mode 0600, and never overwrites
 one unless --force is given. The name - writes to standard output instead. With
 --root it looks at the files of an image, not at this host.`,
 		Example: `  sudo tirl init
   sudo tirl init --opens tcp/22 --opens tcp/5432 --trust iface:wg0
-  sudo tirl init --mode firewall --ports 40000-40999
+  sudo tirl init --mode firewall --ports 40000-40999 --qr
   tirl init --root /mnt/image -c - | less`,
 		GroupID: groupSetup,
 		Args:    noArguments,
@@ -63,6 +64,7 @@ one unless --force is given. The name - writes to standard output instead. With
 	cmd.Flags().StringVar(&f.onFailure, "on-failure", "", "`close|open`: what becomes of the doors if no rules can be loaded when the host starts")
 	complete(cmd, "on-failure", []string{string(policy.CloseOnFailure), string(policy.OpenOnFailure)})
 	cmd.Flags().BoolVar(&f.force, "force", false, "overwrite a policy")
+	f.client.add(cmd)
 	return cmd
 }
 
@@ -73,6 +75,11 @@ func (a *app) initialize(cmd *cobra.Command, f initFlags) error {
 	}
 	if err := f.valid(); err != nil {
 		return err
+	}
+	if len(f.client.addresses) > 0 {
+		if _, err := a.ownAddresses(f.client.addresses); err != nil {
+			return err
+		}
 	}
 	file := a.policyPath(f.policy)
 	if file != stdinName && !f.force && fileExists(file) {
@@ -106,12 +113,20 @@ func (a *app) initialize(cmd *cobra.Command, f initFlags) error {
 	if err := a.initWarnings(p, problems, found); err != nil {
 		return err
 	}
-	apply := []string{"apply"}
+	named := []string(nil)
 	if f.policy != "" || a.getenv("TIRL_POLICY") != "" {
-		apply = append(apply, "-c", file)
+		named = []string{"-c", file}
+	}
+	if found.live || len(f.client.addresses) > 0 {
+		f.client.policy = file
+		// The policy is written: that its clients cannot be told is no failure.
+		if err := a.export([]string{d.Door}, f.client); err != nil {
+			a.warn("what a client needs is not printed: %v", err)
+			a.hint("sudo tirl %s", commandLine(append([]string{"export", "--address", "ADDRESS"}, named...)))
+		}
 	}
 	if found.live {
-		a.hint("look at it, and then: sudo tirl %s", commandLine(apply))
+		a.hint("look at it, and then: sudo tirl %s", commandLine(append([]string{"apply"}, named...)))
 	}
 	return nil
 }

@@ -67,9 +67,8 @@ func (f *sequenceFlags) plan(cmd *cobra.Command) (sequence.Plan, error) {
 
 // suit fits a plan to a policy, which may be nil, and to a host.
 func suit(plan *sequence.Plan, p *policy.Policy, h policy.Host) {
-	plan.EphemeralFirst, plan.EphemeralLast = h.EphemeralFirst, h.EphemeralLast
-	if plan.EphemeralLast == 0 {
-		plan.EphemeralFirst, plan.EphemeralLast = usualEphemeralFirst, usualEphemeralLast
+	if h.EphemeralLast == 0 {
+		h.EphemeralFirst, h.EphemeralLast = usualEphemeralFirst, usualEphemeralLast
 	}
 	for _, l := range h.Listeners {
 		plan.Avoid = append(plan.Avoid, port.Range{Proto: l.Service.Proto, First: l.Service.Number, Last: l.Service.Number})
@@ -80,13 +79,14 @@ func suit(plan *sequence.Plan, p *policy.Policy, h policy.Host) {
 			plan.Avoid = append(plan.Avoid, d.Opens...)
 		}
 	}
-	ephemeral := policy.Host{EphemeralFirst: plan.EphemeralFirst, EphemeralLast: plan.EphemeralLast}
+	plan.Ephemeral = h.Ephemeral
+	h.Listeners = nil
 	plan.Judge = func(knocks []port.Port, forced bool) error {
-		h := ephemeral
+		facts := h
 		if forced {
-			h = policy.Host{}
+			facts = policy.Host{}
 		}
-		if ds := judgeAlone(knocks, h); len(ds) > 0 {
+		if ds := judgeAlone(knocks, facts); len(ds) > 0 {
 			return errors.New(strings.ReplaceAll(ds[0].Text, ` of door "new"`, ""))
 		}
 		return nil
@@ -123,8 +123,7 @@ func (a *app) strengthNote(s sequence.Sequence, plan sequence.Plan) {
 		a.hint("more knocks, or more ports to draw from")
 	}
 	if s.Ephemeral {
-		a.warn("this host uses the ports from %d to %d for its own connections: a knock at one of them may fail",
-			plan.EphemeralFirst, plan.EphemeralLast)
+		a.warn("some of these ports a host uses for its own connections: a knock at one of them may fail")
 		if plan.Last > 0 {
 			a.hint("keep them free: echo 'net.ipv4.ip_local_reserved_ports = %d-%d' | sudo tee /etc/sysctl.d/90-tirl.conf && sudo sysctl --system",
 				plan.First, plan.Last)
@@ -135,7 +134,7 @@ func (a *app) strengthNote(s sequence.Sequence, plan sequence.Plan) {
 // explainDraw turns a failure to draw into one with a hint.
 func explainDraw(err error) error {
 	if errors.Is(err, sequence.ErrTooFew) {
-		return fail(exitFailed, fmt.Errorf("draw a sequence: %w", err), "give more ports, such as --ports 40000-40999")
+		return fail(exitFailed, fmt.Errorf("draw a sequence: %w", err), "give more ports, such as --ports 40000-40999, or more knocks")
 	}
 	return err
 }

@@ -26,6 +26,9 @@ func Read(root fs.FS) (policy.Host, error) {
 	if err == nil {
 		h.EphemeralFirst, h.EphemeralLast, err = parseEphemeral(string(ports))
 	}
+	if reserved, err2 := fs.ReadFile(root, "proc/sys/net/ipv4/ip_local_reserved_ports"); err == nil && err2 == nil {
+		h.Reserved, err = parseReserved(string(reserved))
+	}
 	err = wrap("read the ephemeral ports", err)
 
 	sockets, err2 := readSockets(root)
@@ -46,7 +49,7 @@ func Read(root fs.FS) (policy.Host, error) {
 // WireGuard's, ask for their port.
 func isClient(s socket, h policy.Host) bool {
 	return s.port.Proto == port.UDP && s.inode != 0 &&
-		h.EphemeralFirst <= s.port.Number && s.port.Number <= h.EphemeralLast
+		h.Ephemeral(s.port.Number)
 }
 
 func wrap(what string, err error) error {
@@ -71,6 +74,25 @@ func parseEphemeral(s string) (first, last uint16, err error) {
 		return 0, 0, fmt.Errorf("%q is not a range of ports", s)
 	}
 	return uint16(low), uint16(high), nil
+}
+
+// parseReserved reads ip_local_reserved_ports, such as 8080,40000-40999, the same
+// document.
+func parseReserved(s string) ([]policy.Ports, error) {
+	var all []policy.Ports
+	for _, word := range strings.FieldsFunc(s, func(r rune) bool { return r == ',' || r == '\n' }) {
+		low, high, isRange := strings.Cut(word, "-")
+		if !isRange {
+			high = low
+		}
+		first, err := strconv.ParseUint(low, 10, 16)
+		last, err2 := strconv.ParseUint(high, 10, 16)
+		if err = errors.Join(err, err2); err != nil {
+			return all, fmt.Errorf("%q is no list of ports: %w", s, err)
+		}
+		all = append(all, policy.Ports{First: uint16(first), Last: uint16(last)})
+	}
+	return all, nil
 }
 
 // local says whether only this host itself can reach an address.

@@ -25,7 +25,8 @@ func link(s string) *fstest.MapFile {
 // and of one that is not, and of the kernel.
 func machine() fstest.MapFS {
 	return fstest.MapFS{
-		"proc/sys/net/ipv4/ip_local_port_range": file("32768\t60999\n"),
+		"proc/sys/net/ipv4/ip_local_port_range":     file("32768\t60999\n"),
+		"proc/sys/net/ipv4/ip_local_reserved_ports": file("8080,40002-40999\n"),
 		"proc/net/tcp": file(header +
 			"   0: 00000000:0016 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 101 1 0 100 0 0 10 0\n" +
 			"   1: 0100007F:0277 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 102 1 0 100 0 0 10 0\n" +
@@ -58,6 +59,7 @@ func TestRead(t *testing.T) {
 	}
 	want := policy.Host{
 		EphemeralFirst: 32768,
+		Reserved:       []policy.Ports{{First: 8080, Last: 8080}, {First: 40002, Last: 40999}},
 		EphemeralLast:  60999,
 		Listeners: []policy.Listener{
 			{Service: port.Port{Proto: port.TCP, Number: 22}, Program: "sshd"},

@@ -14,11 +14,22 @@ type Host struct {
 	// The ports that the kernel gives to outgoing connections
 	// (net.ipv4.ip_local_port_range); both 0 if unknown.
 	EphemeralFirst, EphemeralLast uint16
+	// Reserved are those of them that it does not give (ip_local_reserved_ports).
+	Reserved []Ports
 	// What programs listen on; those that only the machine itself can reach are
 	// left out by the caller.
 	Listeners []Listener
 	// The mode of the policy file; 0 if unknown.
 	FileMode fs.FileMode
+}
+
+// Ports are the numbers from First to Last.
+type Ports struct{ First, Last uint16 }
+
+// Ephemeral says whether the host connects from a port by itself.
+func (h Host) Ephemeral(number uint16) bool {
+	return h.EphemeralFirst > 0 && h.EphemeralFirst <= number && number <= h.EphemeralLast &&
+		!slices.ContainsFunc(h.Reserved, func(r Ports) bool { return r.First <= number && number <= r.Last })
 }
 
 // Listener is a port that a program waits at.
@@ -74,7 +85,7 @@ func (p *Policy) auditEphemeral(h Host, warn warner) {
 		var inside []string
 		first := -1
 		for i, k := range d.Knocks {
-			if h.EphemeralFirst <= k.Number && k.Number <= h.EphemeralLast {
+			if h.Ephemeral(k.Number) {
 				if first < 0 {
 					first = i
 				}

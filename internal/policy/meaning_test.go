@@ -283,3 +283,19 @@ func TestAudit(t *testing.T) {
 		})
 	}
 }
+
+// What the kernel does not give to connections can be knocked at.
+func TestEphemeral(t *testing.T) {
+	h := Host{EphemeralFirst: 32768, EphemeralLast: 60999, Reserved: []Ports{{40000, 40999}, {50000, 50000}}}
+	for number, want := range map[uint16]bool{
+		1: false, 32767: false, 32768: true, 39999: true, 40000: false, 40999: false, 41000: true,
+		49999: true, 50000: false, 50001: true, 60999: true, 61000: false,
+	} {
+		if got := h.Ephemeral(number); got != want {
+			t.Errorf("%d: %v", number, got)
+		}
+	}
+	if (Host{}).Ephemeral(0) || (Host{}).Ephemeral(40000) {
+		t.Error("a host that nothing is known of")
+	}
+}

@@ -34,9 +34,9 @@ type Plan struct {
 	// Ports to draw from, of any protocol; none: from 1024 on.
 	First, Last uint16
 	Avoid       []port.Range // services: a packet to one is no knock
-	// Ports that the host's own connections come from. They are drawn only if the
-	// others are too few; both 0 if there are none.
-	EphemeralFirst, EphemeralLast uint16
+	// Ephemeral names the ports that the host's own connections come from. They are
+	// drawn only if the others are too few.
+	Ephemeral func(number uint16) bool
 	// Judge says what is wrong with a sequence; nil if nothing.
 	Judge func(knocks []port.Port, ephemeral bool) error
 }
@@ -88,7 +88,7 @@ func (p Plan) pool(ephemeral bool) []port.Port {
 	for _, proto := range p.Protos {
 		for n := int(first); n <= int(last); n++ {
 			k := port.Port{Proto: proto, Number: uint16(n)}
-			if (ephemeral || !p.isEphemeral(k)) && !slices.ContainsFunc(p.Avoid, func(r port.Range) bool { return r.Contains(k) }) {
+			if (ephemeral || !p.Ephemeral(k.Number)) && !slices.ContainsFunc(p.Avoid, func(r port.Range) bool { return r.Contains(k) }) {
 				pool = append(pool, k)
 			}
 		}
@@ -137,7 +137,7 @@ func (p Plan) try(random io.Reader, pool []port.Port, n int, ephemeral bool) (Se
 			continue
 		}
 		if passed++; passed == 1 {
-			s = Sequence{Knocks: knocks, Ports: len(pool), Ephemeral: slices.ContainsFunc(knocks, p.isEphemeral)}
+			s = Sequence{Knocks: knocks, Ports: len(pool), Ephemeral: slices.ContainsFunc(knocks, func(k port.Port) bool { return p.Ephemeral(k.Number) })}
 		}
 	}
 	switch {
@@ -171,10 +171,6 @@ func (p Plan) hasAll(knocks []port.Port) bool {
 	return !slices.ContainsFunc(p.Protos, func(proto port.Proto) bool {
 		return !slices.ContainsFunc(knocks, func(k port.Port) bool { return k.Proto == proto })
 	})
-}
-
-func (p Plan) isEphemeral(k port.Port) bool {
-	return p.EphemeralLast > 0 && p.EphemeralFirst <= k.Number && k.Number <= p.EphemeralLast
 }
 
 // bits is the logarithm of the number of sequences of n different ports in which

@@ -23,13 +23,15 @@ func random(seed uint64) io.Reader {
 
 func anything([]port.Port, bool) error { return nil }
 
+func none(uint16) bool { return false }
+
 func udpOnly() []port.Proto { return []port.Proto{port.UDP} }
 
 func both() []port.Proto { return []port.Proto{port.UDP, port.TCP} }
 
 func TestDrawProperty(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		p := Plan{Judge: anything, Protos: rapid.SampledFrom([][]port.Proto{udpOnly(), {port.TCP}, both()}).Draw(t, "protocols")}
+		p := Plan{Judge: anything, Ephemeral: none, Protos: rapid.SampledFrom([][]port.Proto{udpOnly(), {port.TCP}, both()}).Draw(t, "protocols")}
 		if rapid.Bool().Draw(t, "how many") {
 			p.Knocks = rapid.IntRange(MinKnocks, MaxKnocks).Draw(t, "knocks")
 		}
@@ -38,7 +40,7 @@ func TestDrawProperty(t *testing.T) {
 			p.Last = rapid.Uint16Range(p.First, uint16(min(math.MaxUint16, int(p.First)+5000))).Draw(t, "last")
 		}
 		if rapid.Bool().Draw(t, "ephemeral") {
-			p.EphemeralFirst, p.EphemeralLast = 32768, 60999
+			p.Ephemeral = func(n uint16) bool { return 32768 <= n && n <= 60999 }
 		}
 		for range rapid.IntRange(0, 4).Draw(t, "services") {
 			first := rapid.Uint16Min(1).Draw(t, "service")
@@ -69,9 +71,9 @@ func TestDrawProperty(t *testing.T) {
 				t.Fatalf("%v is a service", k)
 			case p.Last > 0 && (k.Number < p.First || p.Last < k.Number), p.Last == 0 && k.Number < lowest:
 				t.Fatalf("%v is not one of the ports", k)
-			case outside >= spare && p.isEphemeral(k):
+			case outside >= spare && p.Ephemeral(k.Number):
 				t.Fatalf("%v is ephemeral", k)
-			case p.isEphemeral(k) && !s.Ephemeral:
+			case p.Ephemeral(k.Number) && !s.Ephemeral:
 				t.Fatalf("%v is ephemeral, and that is not said", k)
 			}
 		}
@@ -83,6 +85,7 @@ func TestDrawProperty(t *testing.T) {
 func TestDrawIsFair(t *testing.T) {
 	p := Plan{
 		Knocks: 3, Protos: both(), First: 1, Last: 3, Avoid: []port.Range{{Proto: port.TCP, First: 2, Last: 3}},
+		Ephemeral: none,
 		Judge: func(knocks []port.Port, _ bool) error {
 			if knocks[0].Proto == port.TCP {
 				return errors.New("begins with TCP")
@@ -128,16 +131,16 @@ func TestDrawFails(t *testing.T) {
 		plan Plan
 		want string
 	}{
-		{Plan{Protos: udpOnly(), First: 7, Last: 8, Judge: anything}, "too few ports: 2, for 16 different knocks"},
-		{Plan{Protos: udpOnly(), First: 7, Last: 8, Avoid: []port.Range{{Proto: port.UDP, First: 1, Last: 9}}, Judge: anything}, "too few ports"},
-		{Plan{Protos: udpOnly(), Judge: refuse}, "too few ports: of most sequences of 16, no good"},
-		{Plan{Protos: both(), Knocks: 3, First: 7, Last: 9, Avoid: []port.Range{{Proto: port.TCP, First: 1, Last: 99}}, Judge: anything}, "too few ports: 3, for 3 knocks of both protocols"},
+		{Plan{Protos: udpOnly(), First: 7, Last: 8, Judge: anything, Ephemeral: none}, "too few ports: 2, for 16 different knocks"},
+		{Plan{Protos: udpOnly(), First: 7, Last: 8, Avoid: []port.Range{{Proto: port.UDP, First: 1, Last: 9}}, Judge: anything, Ephemeral: none}, "too few ports"},
+		{Plan{Protos: udpOnly(), Judge: refuse, Ephemeral: none}, "too few ports: of most sequences of 16, no good"},
+		{Plan{Protos: both(), Knocks: 3, First: 7, Last: 9, Avoid: []port.Range{{Proto: port.TCP, First: 1, Last: 99}}, Judge: anything, Ephemeral: none}, "too few ports: 3, for 3 knocks of both protocols"},
 	} {
 		if _, err := Draw(random(1), c.plan); !errors.Is(err, ErrTooFew) || err.Error() != c.want {
 			t.Errorf("%+v: %v, want %s", c.plan, err, c.want)
 		}
 	}
-	if _, err := Draw(errReader{}, Plan{Protos: udpOnly(), Judge: anything}); !errors.Is(err, io.ErrUnexpectedEOF) {
+	if _, err := Draw(errReader{}, Plan{Protos: udpOnly(), Judge: anything, Ephemeral: none}); !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Errorf("without random numbers: %v", err)
 	}
 }
