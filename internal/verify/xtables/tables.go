@@ -252,6 +252,10 @@ func (c *chain) change(verb string, r rule) error {
 		if at == 0 {
 			return fail(r.line, "chain %s has no rule of these words", c.name)
 		}
+		// iptables takes the first that means the same.
+		if i := slices.IndexFunc(c.rules, func(old rule) bool { return old.gist() == r.gist() }); i+1 < at {
+			return fail(r.line, "rule %d of chain %s may be the one meant too", i+1, c.name)
+		}
 	case verb == "-D" && len(r.words) > 0:
 		return fail(r.line, "-D takes the number of a rule or its words")
 	case at < 1 || at > most:
@@ -266,4 +270,21 @@ func (c *chain) change(verb string, r rule) error {
 		c.rules = slices.Delete(c.rules, at-1, at)
 	}
 	return nil
+}
+
+// gist is what rules have in common that mean the same in other words.
+func (r rule) gist() string {
+	var values []string
+	for i, word := range r.words {
+		_, value, ok := strings.Cut(word, "=")
+		if !ok && word != "" && word[0] == '-' || i > 0 && short(r.words[i-1]) == "-m" {
+			continue
+		}
+		if ok && word[0] == '-' {
+			word = value
+		}
+		values = append(values, strings.TrimSuffix(strings.TrimSuffix(word, "/32"), "/128"))
+	}
+	slices.Sort(values)
+	return strings.Join(values, " ")
 }
