@@ -30,8 +30,8 @@ func (b *builder) rule(rules []ruleset.Rule, x *context) ([]ruleset.Rule, error)
 	if err != nil {
 		return nil, err
 	}
-	if most := x.most(); most > 0 {
-		x.out = make([]ruleset.Statement, 0, most)
+	if n := len(x.spec.header) + len(x.modules) + len(x.jump); n > 0 {
+		x.out = make([]ruleset.Statement, 0, n) // most often enough
 	}
 	if err := x.header(); err != nil {
 		return nil, err
@@ -51,21 +51,6 @@ func (b *builder) rule(rules []ruleset.Rule, x *context) ([]ruleset.Rule, error)
 		rules = append(rules, ruleset.Rule{Line: x.line, Text: x.text, Statements: append(source, x.out...)})
 	}
 	return rules, nil
-}
-
-// most is how many statements there can be.
-func (x *context) most() int {
-	n := len(x.spec.header)
-	for _, m := range x.modules {
-		n += max(1, len(m.options))
-		if m.name == "recent" || m.name == "hashlimit" {
-			n += 1 - len(m.options)
-		}
-	}
-	if x.jump != "" {
-		n++
-	}
-	return n
 }
 
 // sources reads -s: for each rule that it makes, what that begins with. nil is one
