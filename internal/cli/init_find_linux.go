@@ -38,16 +38,20 @@ func (a *app) look(ctx context.Context, f initFlags) (*findings, error) {
 	var ssh []uint16
 	if found.live {
 		found.host = a.facts()
-		found.facts = a.gather(ctx, policy.Mode(f.mode) == policy.Firewall)
-		if err := ctx.Err(); err != nil {
-			return nil, err
-		}
-		for _, err := range found.facts.Unread {
-			a.warn("%v", err)
-		}
-		found.firewalls = found.facts.Rules.Firewalls()
-		if way, err = a.session(); err != nil {
-			a.warn("find out by which connection you came: %v", err)
+		var wayErr error
+		way, wayErr = a.session()
+		if mayAdministrate() {
+			found.facts = a.gather(ctx, policy.Mode(f.mode) == policy.Firewall)
+			if err := ctx.Err(); err != nil {
+				return nil, err
+			}
+			a.warnings(found.facts.Unread)
+			found.firewalls = found.facts.Rules.Firewalls()
+			if wayErr != nil {
+				a.warn("find out by which connection you came: %v", wayErr)
+			}
+		} else {
+			a.warn("not root: other firewalls are not seen, and perhaps not how you came in")
 		}
 		ssh = sshPorts(ctx, found.host.Listeners, way)
 	} else {

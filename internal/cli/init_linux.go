@@ -85,6 +85,11 @@ func (a *app) initialize(cmd *cobra.Command, f initFlags) error {
 	if file != stdinName && !f.force && fileExists(file) {
 		return fail(exitFailed, fmt.Errorf("there is a policy already: %s", file), "to look at it: tirl check; to overwrite it: sudo tirl "+commandLine(append(slices.Clone(a.args), "--force")))
 	}
+	if file == defaultPolicy {
+		if err := a.needRoot("write " + file); err != nil {
+			return err
+		}
+	}
 	found, err := a.look(cmd.Context(), f)
 	if err != nil {
 		return err
@@ -215,6 +220,9 @@ func (a *app) initWarnings(p *policy.Policy, problems policy.Diagnostics, found 
 	}
 	if !found.live {
 		return nil
+	}
+	if !mayAdministrate() {
+		return nil // what doctor would say is not known
 	}
 	for _, x := range doctor.Judge(doctor.Subject{Program: g}, found.facts) {
 		// What is not yet loaded is no surprise, nor is the clock.

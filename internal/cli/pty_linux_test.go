@@ -223,3 +223,30 @@ func TestWatch(t *testing.T) {
 	}
 	do(pair.Server, "--root", root, "remove")
 }
+
+// TestInitAsks: on a terminal init asks what a flag does not say.
+func TestInitAsks(t *testing.T) {
+	t.Parallel()
+	pair := labtest.Pair(t, lab.PairOptions{})
+	root := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(root, "etc/ssh"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(root, "etc/ssh/sshd_config"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ typed, want string }{{"open\n", `on_failure = "open"`}, {"\n", `on_failure = "close"`}} {
+		term := newTerminal(t, pair.Server, 200, 24, "--root", root, "init", "--force")
+		term.until("it asks", func() bool {
+			return strings.Contains(term.all(), "what becomes of the doors? [close/open] (close) ")
+		})
+		if _, err := term.master.WriteString(c.typed); err != nil {
+			t.Fatal(err)
+		}
+		term.ends()
+		text, err := os.ReadFile(filepath.Join(root, "etc/tirl/policy.toml"))
+		if err != nil || !strings.Contains(string(text), "\n"+c.want+"\n") {
+			t.Errorf("after %q: %v\n%s", c.typed, err, text)
+		}
+	}
+}
