@@ -1,0 +1,139 @@
+// Package migration runs the tools that tirl import reads the configuration of,
+// and tirl with the policy that came out of it, side by side.
+package migration
+
+import (
+	"bufio"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"tirl/internal/lab"
+	"tirl/internal/lab/labtest"
+	"tirl/internal/tool"
+)
+
+func TestMain(m *testing.M) { os.Exit(labtest.Main(m)) }
+
+// daemon is knockd on the server of a pair.
+type daemon struct {
+	t     testing.TB
+	cmd   *exec.Cmd
+	lines chan string
+	bin   string // first in its PATH
+}
+
+// mounts puts knockd's script where its shipped configuration has it. The mounts
+// end with knockd.
+const mounts = `mount --make-rprivate / && mount -t tmpfs none /usr/local/sbin && ln -s "$(command -v knock_helper_ipt.sh)" /usr/local/sbin/knock_add && exec "$@"`
+
+// sudo is for commands that want one: everything here is root already.
+const sudo = `#!/bin/sh
+while [ "${1#-}" != "$1" ]; do shift; done
+exec "$@"
+`
+
+// patience is how long anything may take on a busy machine.
+const patience = 10 * time.Second
+
+// start starts knockd(1) on a configuration, in the server's namespace.
+func start(t testing.TB, server *lab.Namespace, config string) *daemon {
+	t.Helper()
+	program := tool.Find("knockd")
+	if _, err := os.Stat(program); err != nil {
+		t.Fatalf("knockd is not installed: apt-get install knockd: %v", err)
+	}
+	d := &daemon{t: t, bin: t.TempDir(), lines: make(chan string, 1<<16)}
+	file := filepath.Join(d.bin, "knockd.conf")
+	write(t, file, config, 0o600)
+	write(t, filepath.Join(d.bin, "sudo"), sudo, 0o755)
+	d.cmd = exec.Command("unshare", "-m", "sh", "-c", mounts, "sh", program, "-v", "-i", lab.ServerDevice, "-c", file)
+	d.cmd.Env = append(os.Environ(), "PATH="+d.bin+":"+os.Getenv("PATH")+":/usr/sbin:/sbin")
+	out, err := d.cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var said strings.Builder
+	d.cmd.Stderr = &said
+	if err := server.Start(d.cmd); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		defer close(d.lines)
+		for s := bufio.NewScanner(out); s.Scan(); {
+			d.lines <- s.Text()
+		}
+	}()
+	t.Cleanup(func() {
+		d.cmd.Process.Kill()
+		d.cmd.Wait()
+		if t.Failed() {
+			t.Logf("knockd said:\n%s", said.String())
+		}
+	})
+	d.until(func(line string) bool { return strings.HasPrefix(line, "listening on ") })
+	return d
+}
+
+func write(t testing.TB, file, text string, mode os.FileMode) {
+	t.Helper()
+	if err := os.WriteFile(file, []byte(text), mode); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// until gives what knockd says up to a line.
+func (d *daemon) until(last func(line string) bool) (seen []string) {
+	d.t.Helper()
+	timeout := time.After(patience)
+	for {
+		select {
+		case line, ok := <-d.lines:
+			if !ok {
+				d.t.Fatalf("knockd has ended; it said %q", seen)
+			}
+			seen = append(seen, line)
+			if last(line) {
+				return seen
+			}
+		case <-timeout:
+			d.t.Fatalf("knockd does not say what was expected, but %q", seen)
+		}
+	}
+}
+
+// reload has knockd forget all attempts: it reads its configuration again.
+func (d *daemon) reload() {
+	d.t.Helper()
+	if err := d.cmd.Process.Signal(unix.SIGHUP); err != nil {
+		d.t.Fatal(err)
+	}
+	d.until(func(line string) bool { return strings.HasPrefix(line, "re-opening log file") })
+}
+
+// opening reads the line by which knockd says that a source has done a door's
+// sequence.
+func opening(line string) (source, door string, ok bool) {
+	line, ok = strings.CutSuffix(line, ": OPEN SESAME")
+	if !ok {
+		return "", "", false
+	}
+	source, door, ok = strings.Cut(line, ": ")
+	return source, door, ok
+}
+
+// openings are those among lines, each as source and door.
+func openings(lines []string) (all []string) {
+	for _, l := range lines {
+		if source, door, ok := opening(l); ok {
+			all = append(all, fmt.Sprintf("%s %s", source, door))
+		}
+	}
+	return all
+}
