@@ -165,7 +165,7 @@ func (k *knockdImport) sequence(d *door) {
 			way = "down"
 		}
 		if way != "" {
-			k.warn(d, "knocks", d.SequenceAt, "choose the ports at random", "the ports go %s: a scan of all ports in that order opens knockd's door, and not tirl's; but such a sequence is guessed first", way)
+			k.warn(d, "knocks", d.SequenceAt, "draw others at random: tirl gen", "the ports go %s: a scan of all ports in that order opens knockd's door, and not tirl's; but such a sequence is guessed first", way)
 		}
 	}
 }
