@@ -2,6 +2,7 @@ package xtables
 
 import (
 	"slices"
+	"strings"
 
 	"tirl/internal/verify/ruleset"
 )
@@ -31,8 +32,9 @@ func (b *builder) changes(t *table, from *chain, family ruleset.Family, seen map
 		}
 		seen[c] = true
 		for _, r := range c.rules {
-			for _, word := range r.words {
-				if b.shares(word, family) && r.changesLists() {
+			words := r.plain()
+			for _, word := range words {
+				if b.shares(word, family) && changesLists(words) {
 					return unknown(r.line, "list `%s` changes on the way from %s too", clip(word), from.name)
 				}
 				todo = append(todo, t.chain(word)) // if it is one
@@ -40,6 +42,26 @@ func (b *builder) changes(t *table, from *chain, family ruleset.Family, seen map
 		}
 	}
 	return nil
+}
+
+// plain gives the words of a rule with --x=y in two, and the name of a list where
+// it is left out.
+func (r rule) plain() []string {
+	var all []string
+	for _, word := range r.words {
+		if strings.HasPrefix(word, "--") {
+			name, value, ok := strings.Cut(word, "=")
+			if all = append(all, name); ok {
+				all = append(all, value)
+			}
+			continue
+		}
+		all = append(all, word)
+	}
+	if slices.Contains(all, "recent") && !slices.Contains(all, "--name") {
+		all = append(all, defaultList)
+	}
+	return all
 }
 
 func (b *builder) shares(name string, family ruleset.Family) bool {
@@ -50,8 +72,17 @@ func (b *builder) shares(name string, family ruleset.Family) bool {
 }
 
 // changesLists errs on the side of yes.
-func (r rule) changesLists() bool {
-	return slices.ContainsFunc(r.words, func(word string) bool {
-		return word == "--set" || word == "--update" || word == "--remove" || word == "hashlimit"
-	})
+func changesLists(words []string) bool {
+	matches, reads := 0, 0
+	for _, word := range words {
+		switch word {
+		case "hashlimit":
+			return true
+		case "recent":
+			matches++
+		case "--rcheck":
+			reads++
+		}
+	}
+	return matches != reads
 }

@@ -7,6 +7,9 @@ import (
 	"tirl/internal/verify/ruleset"
 )
 
+// defaultList is the list of a recent match that names none.
+const defaultList = "DEFAULT"
+
 // recent reads the match recent (recent_mt of net/netfilter/xt_recent.c).
 func (b *builder) recent(x *context, m *module) error {
 	var op *option
@@ -26,7 +29,7 @@ func (b *builder) recent(x *context, m *module) error {
 	if err != nil {
 		return err
 	}
-	name := "DEFAULT"
+	name := defaultList
 	if o := m.find("--name"); o != nil {
 		name = o.args[0]
 	}

@@ -275,13 +275,10 @@ func (c *chain) change(verb string, r rule) error {
 // gist is what rules have in common that mean the same in other words.
 func (r rule) gist() string {
 	var values []string
-	for i, word := range r.words {
-		_, value, ok := strings.Cut(word, "=")
-		if !ok && word != "" && word[0] == '-' || i > 0 && short(r.words[i-1]) == "-m" {
+	words := r.plain()
+	for i, word := range words {
+		if strings.HasPrefix(word, "-") || i > 0 && short(words[i-1]) == "-m" {
 			continue
-		}
-		if ok && word[0] == '-' {
-			word = value
 		}
 		values = append(values, strings.TrimSuffix(strings.TrimSuffix(word, "/32"), "/128"))
 	}

@@ -241,6 +241,13 @@ func TestRefusedTables(t *testing.T) {
 			"list `K` changes on the way from OUTPUT too"},
 		{"*filter\n-N A\n-A INPUT -j A\n-A FORWARD -j A\n-A A -m recent --remove --name K\nCOMMIT\n", 5,
 			"list `K` changes on the way from FORWARD too"},
+		{"*filter\n-A INPUT -m recent --rcheck\n-A OUTPUT -m recent --rdest --upd\nCOMMIT\n", 3,
+			"list `DEFAULT` changes on the way from OUTPUT too"},
+		{"*filter\n-A INPUT -m recent --rcheck --name K\n-A OUTPUT -m recent --remove --name=K\nCOMMIT\n", 3,
+			"list `K` changes on the way from OUTPUT too"},
+		{"*filter\n-A INPUT -m hashlimit --hashlimit-upto 1/s --hashlimit-name h --hashlimit-mode srcip\n" +
+			"-A OUTPUT -m hashlimit --hashlimit-upto 1/s --hashlimit-name h --hashlimit-mode srcip\nCOMMIT\n", 3,
+			"list `h` changes on the way from OUTPUT too"},
 		{"*filter\n-A INPUT -m hashlimit --hashlimit-upto 1/s --hashlimit-name h --hashlimit-mode srcip\n" +
 			"-A INPUT -m hashlimit --hashlimit-above 2/s --hashlimit-name h --hashlimit-mode srcip\nCOMMIT\n", 3,
 			"two limits of the name `h`"},
