@@ -13,12 +13,11 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/term"
-
 	"tirl/internal/automaton/automatontest"
 	"tirl/internal/backend/backendtest"
 	"tirl/internal/backend/backendtest/kinds"
 	"tirl/internal/lab/labtest"
+	"tirl/internal/term"
 )
 
 var soak = flag.Duration("soak", 0, "how long TestSoak tries random policies and traces")
@@ -40,22 +39,20 @@ func TestSoak(t *testing.T) {
 	}
 	fmt.Printf("soak: from seed %d on; what fails is saved in %s\n", first, *vectors)
 
-	s := soaking{T: t, next: first, first: first, live: term.IsTerminal(int(os.Stdout.Fd()))}
+	s := soaking{T: t, next: first, first: first, line: term.NewLine(os.Stdout, os.Getenv)}
 	var all sync.WaitGroup
 	for range max(2, runtime.NumCPU()) {
 		all.Go(func() { s.run(ctx) })
 	}
 	all.Wait()
-	s.tell("\n")
-	if !s.live {
-		fmt.Println(s.summary())
-	}
+	s.line.Done()
+	fmt.Println(s.summary())
 }
 
 // soaking counts what has been tried.
 type soaking struct {
 	*testing.T
-	live bool // tells how far it is
+	line *term.Line // tells how far it is
 
 	sync.Mutex
 	first, next                 int
@@ -92,17 +89,12 @@ func (s *soaking) try(ctx context.Context, v kinds.Kind, c automatontest.Case, n
 		s.differed++
 	}
 	s.Unlock()
-	s.tell("")
+	s.line.Show(s.summary)
 	if err != nil && !errors.Is(err, backendtest.ErrUndecided) {
 		text := save(ctx, *vectors, v, c, n, err)
-		fmt.Printf("\nsoak: %s, seed %d: %v\n%s\n", v.Name, n, err, text)
+		s.line.Clear()
+		fmt.Printf("soak: %s, seed %d: %v\n%s\n", v.Name, n, err, text)
 		s.Errorf("%s, seed %d: %v", v.Name, n, err)
-	}
-}
-
-func (s *soaking) tell(end string) {
-	if s.live {
-		fmt.Printf("\r%s%s", s.summary(), end)
 	}
 }
 

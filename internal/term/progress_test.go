@@ -44,6 +44,12 @@ func TestProgress(t *testing.T) {
 		t.Errorf("%q, want %q", out, want)
 	}
 	out.Reset()
+	p.Clear()
+	p.Add(1)
+	if want := "\r\x1b[K\rsoak: [####################] 100 %, 200 of 200\x1b[K"; out.String() != want {
+		t.Errorf("%q, want %q", out, want)
+	}
+	out.Reset()
 	p.Done()
 	p.Done()
 	*now = now.Add(time.Second)
@@ -81,8 +87,8 @@ func TestProgressIsSilent(t *testing.T) {
 	if n, _ := got.ReadFrom(r); n > 0 {
 		t.Errorf("a pipe was told %q", &got)
 	}
-	if p.n != 10 {
-		t.Errorf("counted %d", p.n)
+	if n := p.n.Load(); n != 10 {
+		t.Errorf("counted %d", n)
 	}
 }
 
