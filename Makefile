@@ -2,6 +2,7 @@
 # make test   every test, on the real kernel
 # make attack   the attacks of docs/security.md, the floods at full size: minutes
 # make soak   random policies and packets against the kernel, until interrupted, or SOAK=10m
+# make fuzz   every parser on made-up input, for FUZZTIME each
 # make lint   go vet, staticcheck, gofmt, and the builds for other systems
 # make install   tirl into $(DESTDIR)$(PREFIX)/sbin
 
@@ -16,7 +17,7 @@ CLIENTS = nc.openbsd=netcat-openbsd nc.traditional=netcat-traditional hping3=hpi
 VERSION = $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 BUILD = CGO_ENABLED=0 go build -trimpath -ldflags "-X tirl/internal/cli.version=$(VERSION)"
 
-.PHONY: all demo test attack soak lint install
+.PHONY: all demo test attack soak fuzz lint install
 all: bin/tirl
 
 .PHONY: bin/tirl
@@ -43,6 +44,10 @@ soak:
 	@scripts/need $(RUN)
 	@go test -c -o bin/soak.test ./spec
 	@cd spec && ../bin/soak.test -test.run '^TestSoak$$' -test.timeout 0 -soak $(SOAK) $(if $(SEED),-seed $(SEED)) $(if $(VECTORS),-vectors $(abspath $(VECTORS)))
+
+FUZZTIME = 10s
+fuzz:
+	@scripts/fuzz $(FUZZTIME)
 
 lint:
 	@test -z "$$(gofmt -l .)" || { gofmt -l . >&2; echo "lint: gofmt would change these" >&2; exit 1; }

@@ -3,6 +3,7 @@ package host
 import (
 	"io/fs"
 	"os"
+	"slices"
 	"testing"
 	"testing/fstest"
 
@@ -127,6 +128,15 @@ func FuzzParseEphemeral(f *testing.F) {
 	f.Fuzz(func(t *testing.T, s string) {
 		if first, last, err := parseEphemeral(s); err == nil && first > last {
 			t.Errorf("%q gives %d to %d", s, first, last)
+		}
+	})
+}
+
+func FuzzParseSSHPorts(f *testing.F) {
+	f.Add("Port 22\nport=\"2222\"\nMatch User a\nPort 3\n")
+	f.Fuzz(func(t *testing.T, s string) {
+		if found := ParseSSHPorts(s); slices.Contains(found, 0) {
+			t.Errorf("%q gives %v", s, found)
 		}
 	})
 }

@@ -239,3 +239,18 @@ func checkPosition(t *testing.T, text string, e *Error) {
 		t.Fatalf("%v is not in %q", e, text)
 	}
 }
+
+// FuzzParseArgs: what arguments say, lines say too.
+func FuzzParseArgs(f *testing.F) {
+	f.Add("udp/1\x00from 10.0.0.1 ttl 9\x00+3s\x00udp/2 # c")
+	f.Add("wait\x001s\x00tcp/22 with nop as tiny\x00")
+	f.Fuzz(func(t *testing.T, args string) {
+		tr, err := ParseArgs(strings.Split(args, "\x00"))
+		if err != nil {
+			return
+		}
+		if again, err := Parse("x", tr.String()); err != nil || again.String() != tr.String() {
+			t.Fatalf("%q: %v", tr.String(), err)
+		}
+	})
+}

@@ -53,10 +53,11 @@ func Policy(t *rapid.T, o Options) *policy.Policy { return o.policy(rolls(t)) }
 
 func (o Options) policy(roll dice) *policy.Policy {
 	p := &policy.Policy{
-		Version: 1,
-		Backend: policy.BackendAuto,
-		Mode:    pick(roll, "mode", policy.Guard, policy.Firewall),
-		Refuse:  policy.Drop,
+		Version:  1,
+		Backend:  policy.BackendAuto,
+		Mode:     pick(roll, "mode", policy.Guard, policy.Firewall),
+		Refuse:   policy.Drop,
+		Firewall: policy.FirewallOptions{ICMP: true, DHCP: true},
 		Knocking: policy.Knocking{
 			StepTimeout: o.span(roll, "step timeout", time.Second, 2*time.Second, policy.Day),
 			Duplicates:  pick(roll, "duplicates", policy.IgnoreDuplicates, policy.ResetDuplicates),

@@ -99,7 +99,9 @@ func fewerKeys(c Case) []Case {
 		c.with(func(p *policy.Policy) { p.Trust = policy.Trust{} }),
 		c.with(func(p *policy.Policy) { p.Public = policy.Public{} }),
 		c.with(func(p *policy.Policy) { p.Firewall = policy.FirewallOptions{ICMP: true, DHCP: true} }),
-		c.with(func(p *policy.Policy) { p.Mode, p.Firewall = policy.Guard, policy.FirewallOptions{} }),
+		c.with(func(p *policy.Policy) {
+			p.Mode, p.Firewall = policy.Guard, policy.FirewallOptions{ICMP: true, DHCP: true}
+		}),
 		c.with(func(p *policy.Policy) { p.Refuse = policy.Drop }),
 		c.with(func(p *policy.Policy) { p.Log.Events = policy.NoEvents }),
 		c.with(func(p *policy.Policy) { p.Knocking.MatchTTL = false }),

@@ -28,11 +28,11 @@ var ErrNotHere = errors.New("this packet cannot be made in the laboratory")
 // Kernel is a server with an automaton in its kernel, and a client that sends
 // whatever packets it is told to.
 type Kernel struct {
-	Backend backend.Backend
-	Pair    *lab.Pair
+	Backend  backend.Backend
+	Pair     *lab.Pair
+	Injector *lab.Injector
 
 	g        *automaton.Program
-	inject   *lab.Injector
 	observer *lab.Observer
 	start    time.Time
 	tag      uint32
@@ -103,7 +103,7 @@ func New(ctx context.Context, g *automaton.Program, mk Maker) (*Kernel, error) {
 }
 
 func (k *Kernel) prepare(ctx context.Context) (err error) {
-	if k.inject, err = lab.NewInjector(k.Pair); err != nil {
+	if k.Injector, err = lab.NewInjector(k.Pair); err != nil {
 		return err
 	}
 	if k.observer, err = lab.NewObserver(ctx, k.Pair); err != nil {
@@ -125,8 +125,8 @@ func (k *Kernel) prepare(ctx context.Context) (err error) {
 // Close gives everything up.
 func (k *Kernel) Close() error {
 	var err error
-	if k.inject != nil {
-		err = k.inject.Close()
+	if k.Injector != nil {
+		err = k.Injector.Close()
 	}
 	for _, o := range k.open {
 		err = errors.Join(err, o.Close())
@@ -202,7 +202,7 @@ func (k *Kernel) Watch(ctx context.Context, packets []automaton.Packet) ([]Sight
 			return nil, err
 		}
 		seen[i].After = k.Late(0)
-		if err := k.inject.SendBy(ctx, k.cables[p.Iface], frames...); err != nil {
+		if err := k.Injector.SendBy(ctx, k.cables[p.Iface], frames...); err != nil {
 			return nil, err
 		}
 		seen[i].Until = k.Late(0)
@@ -241,7 +241,7 @@ func (k *Kernel) verdicts(ctx context.Context, sent []shot) ([]automaton.Verdict
 	if err != nil {
 		return nil, err
 	}
-	answers, err := k.inject.Answers(ctx)
+	answers, err := k.Injector.Answers(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -276,7 +276,7 @@ func (k *Kernel) echoed(ctx context.Context, f lab.Packet, answers []lab.Answer)
 	}
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	a, err := k.inject.AwaitAnswer(ctx, echo)
+	a, err := k.Injector.AwaitAnswer(ctx, echo)
 	if err != nil {
 		return nil, fmt.Errorf("%+v: %w", f, err)
 	}

@@ -198,3 +198,14 @@ func FuzzParseEntries(f *testing.F) {
 		}
 	})
 }
+
+func FuzzParseCounts(f *testing.F) {
+	f.Add("*filter\n:TIRL - [0:0]\n[7:420] -A TIRL -j DROP\n[x] -A TIRL -j DROP\n[1:1] -A INPUT -j TIRL\nCOMMIT\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		for chain := range parseCounts(text) {
+			if !ours(chain) {
+				t.Fatalf("counts another chain: %q", chain)
+			}
+		}
+	})
+}

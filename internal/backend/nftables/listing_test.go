@@ -139,3 +139,29 @@ func FuzzParseListing(f *testing.F) {
 		}
 	})
 }
+
+// FuzzSnapshot writes listings and transactions between two of them.
+func FuzzSnapshot(f *testing.F) {
+	f.Add(sample, sample, int64(time.Second))
+	f.Add("table inet tirl {\n\tset grant4 {\n\t\telements = { 10.9.0.20 . 1:1 timeout 30s expires 7s }\n\t}\n\tchain door {\n\t}\n}\n", sample, int64(1))
+	f.Fuzz(func(t *testing.T, old, current string, passed int64) {
+		was, err := parseListing(old)
+		if err != nil {
+			return
+		}
+		again, err := parseListing(was.String())
+		if err != nil || again.String() != was.String() {
+			t.Fatalf("%q became %q: %v", old, was.String(), err)
+		}
+		is, err := parseListing(current)
+		if err != nil {
+			is = nil
+		}
+		for line := range strings.Lines(restore(was, is, time.Duration(passed))) {
+			w := strings.Fields(line)
+			if len(w) > 3 && w[0] == "delete" && strings.Join(w[2:4], " ") != table {
+				t.Fatalf("touches another table: %q", line)
+			}
+		}
+	})
+}
