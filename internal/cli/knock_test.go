@@ -20,7 +20,7 @@ func FuzzKnockArguments(f *testing.F) {
 	f.Add("tcp/22-23\x00udp/65536")
 	f.Fuzz(func(t *testing.T, args string) {
 		what := strings.Split(args, "\x00")
-		knocks, once, err := (&app{}).knocks(remote, what, "")
+		knocks, once, err := (&app{}).knocks(remote, what, "", "")
 		if err != nil {
 			return
 		}
