@@ -104,11 +104,16 @@ func canonicalSet(s ruleset.Set, chain []int) ruleset.Set {
 // tick is the longest that the kernel rounds a time up to (CONFIG_HZ=100).
 const tick = 10 * time.Millisecond
 
-// same compares two rulesets up to what canonical forgets.
-func same(t interface{ Errorf(string, ...any) }, what string, a, b *ruleset.Ruleset) {
-	if diff := gocmp.Diff(canonical(a), canonical(b),
-		samePrefix,
-		gocmp.Comparer(func(a, b time.Duration) bool { return (a - b).Abs() < tick })); diff != "" {
+// difference compares two rulesets up to what canonical forgets.
+func difference(a, b *ruleset.Ruleset) string {
+	return gocmp.Diff(canonical(a), canonical(b), samePrefix,
+		gocmp.Comparer(func(a, b time.Duration) bool { return (a - b).Abs() < tick }))
+}
+
+// same fails the test if two rulesets differ.
+func same(t testing.TB, what string, a, b *ruleset.Ruleset) {
+	t.Helper()
+	if diff := difference(a, b); diff != "" {
 		t.Errorf("%s:\n%s", what, diff)
 	}
 }

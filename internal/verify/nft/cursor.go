@@ -9,7 +9,7 @@ import (
 
 // maxExpanded bounds how many tokens definitions may put into a text: those
 // made of others double.
-const maxExpanded = 1 << 20
+const maxExpanded = 1 << 18
 
 // cursor reads tokens one by one, from a text or from a list. The first error
 // stays, and from then on it is at its end: whoever reads on finds nothing more.
@@ -118,10 +118,11 @@ func (c *cursor) expect(text string) {
 	}
 }
 
-// name reads a word or a string.
+// name reads a word or a string. A word of nft's own is no name, so that none of
+// them goes by unread.
 func (c *cursor) name(what string) string {
 	t := c.next()
-	if t.kind != word && t.kind != quoted {
+	if t.kind != word && t.kind != quoted || t.kind == word && reserved(t.text) {
 		c.fail(t.errorf("%v where %s should be", t, what))
 	}
 	return t.text

@@ -2,6 +2,7 @@ package nft
 
 import (
 	"fmt"
+	"math/bits"
 	"slices"
 	"strings"
 
@@ -337,7 +338,7 @@ func (t *translator) attribute(p selector, s *set, list []ruleset.Range) ruleset
 		switch p.attr {
 		case ruleset.Iface:
 			name := s.names[r.First]
-			if strings.Contains(name, "\\") || strings.Contains(name, "*") && (strings.Index(name, "*") != len(name)-1 || !strings.HasSuffix(p.text, "iifname")) {
+			if name == "" || strings.Contains(name, "\\") || strings.Contains(name, "*") && (strings.Index(name, "*") != len(name)-1 || !strings.HasSuffix(p.text, "iifname")) {
 				t.unknown(p.at, "interface `%s`", name)
 			}
 			m.Names = append(m.Names, name)
@@ -392,7 +393,13 @@ func (t *translator) flags(p selector) {
 	m := ruleset.Match{Attr: ruleset.TCPFlags}
 	switch {
 	case t.accept("&"):
+		// & binds more tightly than |, which would set bits here.
+		single := !t.peek(0).is("(")
 		m.Mask = t.flagSet()
+		if single && bits.OnesCount8(m.Mask) > 1 {
+			t.unknown(p.at, "match `tcp flags` with a mask without parentheses")
+			return
+		}
 		switch op := t.next(); {
 		case op.is("=="):
 		case op.is("!="):
@@ -431,13 +438,13 @@ func (t *translator) flags(p selector) {
 // flagSet reads flags with commas or bars between them, in parentheses or not.
 func (t *translator) flagSet() uint8 {
 	open := t.accept("(")
-	bits := uint8(0)
+	set := uint8(0)
 	for {
 		for _, r := range t.value(t.cursor, tcpFlag, nil) {
 			if r.First != r.Last {
 				t.fail(t.last.errorf("a range of TCP flags"))
 			}
-			bits |= uint8(r.First)
+			set |= uint8(r.First)
 		}
 		if !t.accept(",") && !t.accept("|") {
 			break
@@ -446,5 +453,5 @@ func (t *translator) flagSet() uint8 {
 	if open {
 		t.expect(")")
 	}
-	return bits
+	return set
 }

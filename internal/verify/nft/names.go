@@ -65,3 +65,14 @@ func etherTypes() map[string]uint32 { return map[string]uint32{"ip": 4, "ip6": 6
 func priorities() map[string]int {
 	return map[string]int{"raw": -300, "mangle": -150, "dstnat": -100, "filter": 0, "security": 50, "srcnat": 100}
 }
+
+// reserved says whether a word begins a statement or a part of one.
+func reserved(text string) bool {
+	switch text {
+	case "accept", "add", "comment", "continue", "counter", "ct", "delete", "drop", "fib", "goto", "icmp", "icmpv6", "iif",
+		"iifname", "ip", "ip6", "jump", "limit", "log", "map", "meta", "reject", "return", "set", "tcp", "th", "udp",
+		"update", "vmap":
+		return true
+	}
+	return false
+}

@@ -265,7 +265,7 @@ func (l *loader) counter(t *table) {
 		switch t := l.next(); {
 		case t.kind == newline:
 		case t.is("packets") || t.is("bytes"):
-			l.next()
+			l.count()
 		case t.is("comment"):
 			l.next()
 		default:

@@ -1,6 +1,7 @@
 package nft
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -65,13 +66,17 @@ func (t *translator) do(v ruleset.Verdict, chain int) {
 }
 
 func (t *translator) statements() {
+	commented := false
 	for t.err() == nil {
 		switch at := t.peek(0); {
 		case at.kind == end:
 			return
+		case commented:
+			t.fail(at.errorf("%v after a comment", at))
 		case at.is("comment"):
 			t.next()
 			t.name("a comment")
+			commented = true
 		case t.ended:
 			t.fail(at.errorf("%v after a verdict", at))
 		default:
@@ -131,18 +136,24 @@ func (t *translator) countingStatement() {
 	t.note("counter")
 }
 
+// log reads a log statement, whose options may come in any order.
 func (t *translator) log() {
 	t.next()
 	text := "log"
 	for t.err() == nil {
 		switch at := t.peek(0); at.text {
-		case "prefix", "level", "group", "snaplen", "queue-threshold":
+		case "prefix":
 			t.next()
-			text += " " + at.text + " " + t.name("what "+at.text+" is")
+			text = fmt.Sprintf("log prefix %q", t.name("a prefix"))
+		case "level":
+			t.next()
+			t.name("a level")
+		case "group", "snaplen", "queue-threshold":
+			t.next()
+			t.count()
 		case "flags":
 			t.next()
-			for t.accept("tcp") || t.accept("sequence") || t.accept("options") || t.accept("ip") || t.accept("skuid") ||
-				t.accept("ether") || t.accept("all") || t.accept(",") {
+			for slices.ContainsFunc([]string{"tcp", "sequence", "options", "ip", "skuid", "ether", "all", ","}, t.accept) {
 			}
 		default:
 			t.note(text)
@@ -197,13 +208,13 @@ func (t *translator) reject() {
 	switch how := t.next(); how.text {
 	case "tcp":
 		t.expect("reset")
-		t.imply(0, tcp)
+		t.implyFirst(0, tcp)
 		t.do(ruleset.RejectReset, 0)
 		return
 	case "icmp":
-		t.imply(4, 0)
+		t.implyFirst(4, 0)
 	case "icmpv6":
-		t.imply(6, 0)
+		t.implyFirst(6, 0)
 	case "icmpx":
 	default:
 		t.unknown(how, "statement `reject with %s`", how.text)
@@ -227,6 +238,14 @@ func (t *translator) imply(family, protocol uint8) {
 		t.emit(ruleset.Match{Attr: ruleset.Proto, Ranges: one(uint32(protocol))})
 		t.protocol, t.ports = protocol, protocol == tcp || protocol == udp
 	}
+}
+
+// implyFirst puts the matches at the beginning of the rule, where nft puts those
+// of reject.
+func (t *translator) implyFirst(family, protocol uint8) {
+	n := len(t.out)
+	t.imply(family, protocol)
+	t.out = append(slices.Clone(t.out[n:]), t.out[:n]...)
 }
 
 func one(n uint32) []ruleset.Range { return []ruleset.Range{{First: n, Last: n}} }

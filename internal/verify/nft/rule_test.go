@@ -176,10 +176,12 @@ func statementCases() []statementCase {
 		{"counter packets 5 bytes 6 accept", []ruleset.Statement{ruleset.Note{Text: "counter"}, accept}},
 		{`counter name "hits"`, []ruleset.Statement{ruleset.Note{Text: "counter hits"}}},
 		{`limit rate 10/minute log prefix "x: " level debug flags tcp sequence,options accept`, []ruleset.Statement{
-			ruleset.GlobalLimit{Limit: ruleset.Limit{Count: 10, Per: time.Minute, Burst: 5}}, ruleset.Note{Text: "log prefix x:  level debug"}, accept}},
-		{"log group 5 snaplen 20 queue-threshold 3 drop", []ruleset.Statement{ruleset.Note{Text: "log group 5 snaplen 20 queue-threshold 3"}, drop}},
+			ruleset.GlobalLimit{Limit: ruleset.Limit{Count: 10, Per: time.Minute, Burst: 5}}, ruleset.Note{Text: `log prefix "x: "`}, accept}},
+		{"log group 5 snaplen 20 queue-threshold 3 drop", []ruleset.Statement{ruleset.Note{Text: "log"}, drop}},
 		{"reject", []ruleset.Statement{ruleset.Do{Verdict: ruleset.RejectPort}}},
 		{"reject with tcp reset", []ruleset.Statement{isTCP, ruleset.Do{Verdict: ruleset.RejectReset}}},
+		{"add @busy { ip saddr timeout 1s } counter reject with tcp reset", []ruleset.Statement{
+			isTCP, write{Key: key(src4), Timeout: time.Second}, ruleset.Note{Text: "counter"}, ruleset.Do{Verdict: ruleset.RejectReset}}},
 		{"meta l4proto udp reject with icmpx type port-unreachable", []ruleset.Statement{isUDP, ruleset.Do{Verdict: ruleset.RejectPort}}},
 		{"reject with icmp port-unreachable", []ruleset.Statement{ipv4, ruleset.Do{Verdict: ruleset.RejectPort}}},
 		{"reject with icmpv6 type no-route", []ruleset.Statement{ipv6, ruleset.Do{Verdict: ruleset.RejectOther}}},

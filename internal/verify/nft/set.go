@@ -125,9 +125,9 @@ func (l *loader) setFlags(s *set) {
 // counts reads what may follow the word counter.
 func (l *loader) counts(c *cursor) {
 	if c.accept("packets") {
-		c.next()
+		c.count()
 		c.expect("bytes")
-		c.next()
+		c.count()
 	}
 }
 
@@ -265,7 +265,8 @@ func (l *loader) field(c *cursor, s *set, k valueKind, buf []ruleset.Range) []ru
 	n := uint32(len(s.names))
 	t := c.peek(0)
 	s.names = append(s.names, c.name("the name of an interface"))
-	if t.kind == word && startsDigit(t.text) {
+	// nft takes a number for the index of an interface, and tcp for a number.
+	if _, number := l.kinds[proto].names[t.text]; t.kind == word && (number || startsDigit(t.text)) {
 		c.unknown(t, "interface number `%s`", t.text)
 	}
 	return append(buf, ruleset.Range{First: n, Last: n})

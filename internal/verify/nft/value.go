@@ -154,6 +154,14 @@ func parseUint(s string, base int, limit uint32) (uint32, bool) {
 	return uint32(n), err == nil && n <= uint64(limit)
 }
 
+// count reads a number whose value does not matter.
+func (c *cursor) count() {
+	t := c.next()
+	if _, err := strconv.ParseUint(t.text, 10, 64); err != nil || t.kind != word {
+		c.fail(t.errorf("%v where a number should be", t))
+	}
+}
+
 // addresses reads an address, a prefix or a range of addresses.
 func (w *words) addresses(c *cursor, k valueKind, t token, dst []ruleset.Range) []ruleset.Range {
 	first, last, isRange := strings.Cut(t.text, "-")
