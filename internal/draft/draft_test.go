@@ -92,6 +92,9 @@ func TestGolden(t *testing.T) {
 func TestTextProperty(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		d := drafts()[rapid.SampledFrom([]string{"guard", "firewall", "bare"}).Draw(t, "draft")]
+		for i := range d.Knocks {
+			d.Knocks[i].Proto = rapid.SampledFrom([]port.Proto{port.TCP, port.UDP}).Draw(t, "protocol of a knock")
+		}
 		var h policy.Host
 		for _, n := range rapid.SliceOf(rapid.Uint16Range(1, 1023)).Draw(t, "listeners") {
 			h.Listeners = append(h.Listeners, policy.Listener{
