@@ -88,6 +88,8 @@ func TestMatcher(t *testing.T) {
 		{"a target", "[x]\ntarget = 192.0.2.9\nsequence = 1,2,3", "1 2 3 d9 1 2 3", "6:x"},
 		{"two doors in parallel", "[x]\nsequence = 1,2,3\n[y]\nsequence = 1,2,4", "1 2 3 1 2 4", "3:x 6:y"},
 		{"two doors open at once", "[x]\nsequence = 1,2\n[y]\nsequence = 1,2", "1 2", "2:x 2:y"},
+		{"a shorter door first", "[x]\nsequence = 1,2\n[y]\nsequence = 1,2,3", "1 2 3", "2:x"},
+		{"a shorter door later", "[y]\nsequence = 1,2,3\n[x]\nsequence = 1,2", "1 2 3", "2:x 3:y"},
 		{"a port of another door ends it", "[x]\nsequence = 1,2,3\n[y]\nsequence = 8,9", "1 8 2 3", ""},
 		{"an attempt keeps other doors from beginning", "[x]\nsequence = 1,2,3\n[y]\nsequence = 2,3,4", "1 2 3 4", "3:x"},
 		{"one port", "[x]\nsequence = 1\nseq_timeout = 0", "1 1", "1:x 2:x"},
