@@ -26,29 +26,13 @@ knocks = ["udp/1001", "tcp/5002", "udp/3003", "tcp/4004"]
 // comes back from any other closed port, whatever the client has done before. Where
 // closed ports answer and hidden services are to look like them, these do too.
 func TestKnockPortsLookClosed(t *testing.T) {
-	for _, c := range []struct {
-		name, policy string
-		service      bool // looks closed too
-		nftables     bool // iptables cannot
-	}{
-		{"guard", "", false, false},
-		{"guard, reset", "refuse = \"reset\"\n", true, true},
-		{"firewall", "mode = \"firewall\"\n", true, false},
-		{"firewall, reset", "mode = \"firewall\"\nrefuse = \"reset\"\n", true, false},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			each(t, func(t *testing.T, v kinds.Kind) {
-				if c.nftables && isIptables(v) {
-					t.Skip("iptables has its REJECT target in the filter table only")
-				}
-				s := newSite(t, v, c.policy+bothProtocols)
-				s.compareAnswers(c.service)
-			})
-		})
-	}
+	eachMode(t, true, func(t *testing.T, v kinds.Kind, m mode) {
+		s := newSite(t, v, m.policy+bothProtocols)
+		s.compareAnswers(m)
+	})
 }
 
-func (s *site) compareAnswers(service bool) {
+func (s *site) compareAnswers(m mode) {
 	s.Helper()
 	tap := s.tap(s.pair.Client, lab.ClientDevice)
 	knocks := s.knocks(0)
@@ -68,8 +52,11 @@ func (s *site) compareAnswers(service bool) {
 				return s.answerTo(tap, src, to)
 			}
 			closed := map[port.Proto][]byte{port.UDP: probe(udp(9)), port.TCP: probe(tcp(9))}
+			if answers := !m.firewall || m.resets; answers != (len(closed[port.UDP]) > 0 && len(closed[port.TCP]) > 0) {
+				s.Errorf("%s: closed ports answer: %v", stage, !answers)
+			}
 			compared := append(slices.Clone(knocks), udp(1002), tcp(5003), udp(65535), tcp(1))
-			if service {
+			if m.firewall || m.resets { // else nothing answers there
 				compared = append(compared, tcp(22))
 			}
 			for _, to := range compared {

@@ -50,37 +50,30 @@ const (
 // hidden port, by having the server say what it sent. That opens the door of a
 // firewall that asks conntrack what is new; tirl's stays shut.
 func TestHelperExpectation(t *testing.T) {
-	for _, m := range modes {
-		if m.resets {
-			continue
+	eachMode(t, false, func(t *testing.T, v kinds.Kind, m mode) {
+		s := newSite(t, v, m.policy+oneDoor)
+		s.listen(ftp)
+		s.nft(ftpHelper)
+		for _, src := range families(1) {
+			s.expect(src)
+			if s.getsIn(src, service) {
+				t.Errorf("%s: expected, and let in", src)
+			}
 		}
-		t.Run(m.name, func(t *testing.T) {
-			each(t, func(t *testing.T, v kinds.Kind) {
-				s := newSite(t, v, m.policy+oneDoor)
-				s.listen(ftp)
-				s.nft(ftpHelper)
-				for _, src := range families(1) {
-					s.expect(src)
-					if s.getsIn(src, service) {
-						t.Errorf("%s: expected, and let in", src)
-					}
-				}
-				if err := s.doors.Remove(t.Context()); err != nil {
-					t.Fatal(err)
-				}
-				s.nft(naiveDoor)
-				for _, src := range families(2) {
-					if s.getsIn(src, service) {
-						t.Errorf("%s: the other door is no door", src)
-					}
-					s.expect(src)
-					if !s.getsIn(src, service) {
-						t.Errorf("%s: the attack does not work on anybody", src)
-					}
-				}
-			})
-		})
-	}
+		if err := s.doors.Remove(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		s.nft(naiveDoor)
+		for _, src := range families(2) {
+			if s.getsIn(src, service) {
+				t.Errorf("%s: the other door is no door", src)
+			}
+			s.expect(src)
+			if !s.getsIn(src, service) {
+				t.Errorf("%s: the attack does not work on anybody", src)
+			}
+		}
+	})
 }
 
 // expect has the helper expect a connection of a source to the hidden service.
@@ -106,90 +99,76 @@ func (s *site) expect(src netip.Addr) {
 
 // TestNotrack: what is exempt from connection tracking is fresh, and has to knock.
 func TestNotrack(t *testing.T) {
-	for _, m := range modes {
-		if m.resets {
-			continue
+	eachMode(t, false, func(t *testing.T, v kinds.Kind, m mode) {
+		s := newSite(t, v, m.policy+oneDoor)
+		s.nft(exempt)
+		for _, src := range families(1) {
+			if s.getsIn(src, service) {
+				t.Errorf("%s: untracked, and let in", src)
+			}
+			s.send(src, s.knocks(0)...)
+			f := s.connect(src, service)
+			if f == nil {
+				t.Fatalf("%s: untracked, and not let in after a knock", src)
+			}
+			if !s.alive(f) {
+				t.Errorf("%s: an untracked connection does not work", src)
+			}
+			// Firewall mode lets in segments of flows that it can see, or by a grant.
+			s.shut(src)
+			if m.firewall && !s.dead(f) || !m.firewall && !s.alive(f) {
+				t.Errorf("%s: an untracked connection when its door is shut", src)
+			}
 		}
-		t.Run(m.name, func(t *testing.T) {
-			each(t, func(t *testing.T, v kinds.Kind) {
-				s := newSite(t, v, m.policy+oneDoor)
-				s.nft(exempt)
-				for _, src := range families(1) {
-					if s.getsIn(src, service) {
-						t.Errorf("%s: untracked, and let in", src)
-					}
-					s.send(src, s.knocks(0)...)
-					f := s.connect(src, service)
-					if f == nil {
-						t.Fatalf("%s: untracked, and not let in after a knock", src)
-					}
-					if !s.alive(f) {
-						t.Errorf("%s: an untracked connection does not work", src)
-					}
-					// Firewall mode lets in segments of flows that it can see, or by a grant.
-					s.shut(src)
-					if m.firewall && !s.dead(f) || !m.firewall && !s.alive(f) {
-						t.Errorf("%s: an untracked connection when its door is shut", src)
-					}
-				}
-			})
-		})
-	}
+	})
 }
 
 // TestConntrackFlush: when the kernel forgets all flows, no door opens. In guard
 // mode open sessions go on. In firewall mode the client's next segment is of no
 // flow; once the server has sent one, the session goes on.
 func TestConntrackFlush(t *testing.T) {
-	for _, m := range modes {
-		if m.resets {
-			continue
-		}
-		t.Run(m.name, func(t *testing.T) {
-			each(t, func(t *testing.T, v kinds.Kind) {
-				s := newSite(t, v, m.policy+oneDoor)
-				for i, src := range families(1) {
-					stranger := families(2)[i]
-					s.send(src, s.knocks(0)...)
-					f := s.connect(src, service)
-					if f == nil || !s.alive(f) {
-						t.Fatalf("%s: the door does not open at all", src)
-					}
-					s.send(stranger, s.knocks(0)[:2]...)
-					s.run("conntrack -F")
-					if s.getsIn(stranger, service) {
-						t.Errorf("%s: a flush lets in", stranger)
-					}
-					if !s.getsIn(src, service) {
-						t.Errorf("%s: a grant was lost", src)
-					}
-					if !m.firewall {
-						s.shut(src)
-						s.run("conntrack -F")
-						if !s.alive(f) {
-							t.Errorf("%s: a flush has cut a session", src)
-						}
-						continue
-					}
-					waiting := s.connect(src, service)
-					s.shut(src)
-					asked := waiting.Next([]byte("say it again"))
-					s.put(asked)
-					s.awaitData(asked)
-					s.run("conntrack -F")
-					s.answers() // what was said before
-					if !s.dead(f) {
-						t.Errorf("%s: a segment of no flow was let in", src)
-					}
-					// Nobody has acknowledged the answer, so that the server says it again.
-					waiting.Acknowledge(s.awaitData(asked), len(asked.Payload))
-					if !s.alive(waiting) {
-						t.Errorf("%s: a session does not go on after the server has sent something", src)
-					}
+	eachMode(t, false, func(t *testing.T, v kinds.Kind, m mode) {
+		s := newSite(t, v, m.policy+oneDoor)
+		for i, src := range families(1) {
+			stranger := families(2)[i]
+			s.send(src, s.knocks(0)...)
+			f := s.connect(src, service)
+			if f == nil || !s.alive(f) {
+				t.Fatalf("%s: the door does not open at all", src)
+			}
+			s.send(stranger, s.knocks(0)[:2]...)
+			s.run("conntrack -F")
+			if s.getsIn(stranger, service) {
+				t.Errorf("%s: a flush lets in", stranger)
+			}
+			if !s.getsIn(src, service) {
+				t.Errorf("%s: a grant was lost", src)
+			}
+			if !m.firewall {
+				s.shut(src)
+				s.run("conntrack -F")
+				if !s.alive(f) {
+					t.Errorf("%s: a flush has cut a session", src)
 				}
-			})
-		})
-	}
+				continue
+			}
+			waiting := s.connect(src, service)
+			s.shut(src)
+			asked := waiting.Next([]byte("say it again"))
+			s.put(asked)
+			s.awaitData(asked)
+			s.run("conntrack -F")
+			s.answers() // what was said before
+			if !s.dead(f) {
+				t.Errorf("%s: a segment of no flow was let in", src)
+			}
+			// Nobody has acknowledged the answer, so that the server says it again.
+			waiting.Acknowledge(s.awaitData(asked), len(asked.Payload))
+			if !s.alive(waiting) {
+				t.Errorf("%s: a session does not go on after the server has sent something", src)
+			}
+		}
+	})
 }
 
 // awaitData gives the next segment with data of the connection that a packet is of.
@@ -209,49 +188,42 @@ func (s *site) awaitData(p lab.Packet) lab.Answer {
 // the door was open can use it when it is shut, for the one connection that it
 // is for; nobody else can.
 func TestSynCookies(t *testing.T) {
-	for _, m := range modes {
-		if m.resets {
-			continue
+	eachMode(t, false, func(t *testing.T, v kinds.Kind, m mode) {
+		s := newSite(t, v, m.policy+oneDoor)
+		s.run("sysctl -w net.ipv4.tcp_syncookies=2")
+		for _, src := range families(1) {
+			if s.cookie(src) != nil {
+				t.Errorf("%s: a shut door gives out cookies", src)
+			}
 		}
-		t.Run(m.name, func(t *testing.T) {
-			each(t, func(t *testing.T, v kinds.Kind) {
-				s := newSite(t, v, m.policy+oneDoor)
-				s.run("sysctl -w net.ipv4.tcp_syncookies=2")
-				for _, src := range families(1) {
-					if s.cookie(src) != nil {
-						t.Errorf("%s: a shut door gives out cookies", src)
-					}
-				}
-				var got []*lab.Answer
-				for _, src := range families(2) {
-					s.send(src, s.knocks(0)...)
-					got = append(got, s.cookie(src))
-				}
-				for i, src := range families(2) {
-					if got[i] == nil {
-						t.Fatalf("%s: the door does not open at all", src)
-					}
-					s.shut(src)
-					if s.getsIn(src, service) {
-						t.Errorf("%s: the door is not shut", src)
-					}
-					var wrong [3]lab.Answer
-					for n := range wrong {
-						wrong[n] = *got[i]
-					}
-					wrong[0].Dst = families(3)[i]
-					wrong[1].DstPort++
-					wrong[2].Seq += 1 << 26
-					if s.redeem(moment, wrong[:]...) {
-						t.Errorf("%s: a cookie was used by whom it is not for", src)
-					}
-					if !s.redeem(patience, *got[i]) {
-						t.Errorf("%s: the cookie was worth nothing, so docs/security.md is wrong", src)
-					}
-				}
-			})
-		})
-	}
+		var got []*lab.Answer
+		for _, src := range families(2) {
+			s.send(src, s.knocks(0)...)
+			got = append(got, s.cookie(src))
+		}
+		for i, src := range families(2) {
+			if got[i] == nil {
+				t.Fatalf("%s: the door does not open at all", src)
+			}
+			s.shut(src)
+			if s.getsIn(src, service) {
+				t.Errorf("%s: the door is not shut", src)
+			}
+			var wrong [3]lab.Answer
+			for n := range wrong {
+				wrong[n] = *got[i]
+			}
+			wrong[0].Dst = families(3)[i]
+			wrong[1].DstPort++
+			wrong[2].Seq += 1 << 26
+			if s.redeem(moment, wrong[:]...) {
+				t.Errorf("%s: a cookie was used by whom it is not for", src)
+			}
+			if !s.redeem(patience, *got[i]) {
+				t.Errorf("%s: the cookie was worth nothing, so docs/security.md is wrong", src)
+			}
+		}
+	})
 }
 
 // cookie asks for a connection to the service and gives the answer to the SYN, if any.

@@ -21,41 +21,34 @@ type cut struct {
 // door like any other. Each way is tried on a public service too: what does not
 // get there is no way around anything.
 func TestFragments(t *testing.T) {
-	for _, m := range modes {
-		if m.resets {
-			continue
-		}
-		t.Run(m.name, func(t *testing.T) {
-			each(t, func(t *testing.T, v kinds.Kind) {
-				s := newSite(t, v, m.policy+oneDoor)
-				next := 10
-				for _, c := range s.disguises() {
-					for family := range families(0) {
-						if c.only != 0 && c.only != 4+2*family {
-							continue
-						}
-						try := func(to uint16, knock bool) bool {
-							next++
-							src := families(next)[family]
-							if knock {
-								s.send(src, s.knocks(0)...)
-							}
-							return s.synAck(src, to, c.frames(src, to))
-						}
-						if reached := try(public, false); c.host != either && reached != (c.host == works) {
-							t.Errorf("%s, %v: gets to a public service: %v", c.name, families(0)[family], reached)
-						}
-						if try(service, false) {
-							t.Errorf("%s, %v: gets past the door", c.name, families(0)[family])
-						}
-						if open := try(service, true); c.host != either && open != (c.host == works) {
-							t.Errorf("%s, %v: gets in after a knock: %v", c.name, families(0)[family], open)
-						}
-					}
+	eachMode(t, false, func(t *testing.T, v kinds.Kind, m mode) {
+		s := newSite(t, v, m.policy+oneDoor)
+		next := 10
+		for _, c := range s.disguises() {
+			for family := range families(0) {
+				if c.only != 0 && c.only != 4+2*family {
+					continue
 				}
-			})
-		})
-	}
+				try := func(to uint16, knock bool) bool {
+					next++
+					src := families(next)[family]
+					if knock {
+						s.send(src, s.knocks(0)...)
+					}
+					return s.synAck(src, to, c.frames(src, to))
+				}
+				if reached := try(public, false); c.host != either && reached != (c.host == works) {
+					t.Errorf("%s, %v: gets to a public service: %v", c.name, families(0)[family], reached)
+				}
+				if try(service, false) {
+					t.Errorf("%s, %v: gets past the door", c.name, families(0)[family])
+				}
+				if open := try(service, true); c.host != either && open != (c.host == works) {
+					t.Errorf("%s, %v: gets in after a knock: %v", c.name, families(0)[family], open)
+				}
+			}
+		}
+	})
 }
 
 // reaches says whether the host takes a SYN that comes in some way.

@@ -9,55 +9,36 @@ import (
 	"tirl/internal/lab"
 )
 
-// The modes in which a closed or hidden port looks different from outside.
-var modes = []struct {
-	name, policy string
-	firewall     bool
-	resets       bool
-}{
-	{"guard", "", false, false},
-	{"guard, reset", "refuse = \"reset\"\n", false, true},
-	{"firewall", "mode = \"firewall\"\n", true, false},
-	{"firewall, reset", "mode = \"firewall\"\nrefuse = \"reset\"\n", true, true},
-}
-
 // TestOddSegments: no combination of TCP flags, with a good or a bad checksum,
 // gets an answer from a hidden service as one that listens gives.
 func TestOddSegments(t *testing.T) {
-	for _, m := range modes {
-		t.Run(m.name, func(t *testing.T) {
-			each(t, func(t *testing.T, v kinds.Kind) {
-				if m.resets && !m.firewall && isIptables(v) {
-					t.Skip("iptables has its REJECT target in the filter table only")
+	eachMode(t, true, func(t *testing.T, v kinds.Kind, m mode) {
+		s := newSite(t, v, m.policy+oneDoor)
+		source := 0
+		for _, bad := range []bool{false, true} {
+			for flags := range 256 {
+				for family := range families(0) {
+					source++
+					p := s.packet(families(source)[family], tcp(service))
+					p.Flags, p.BadChecksum = uint8(flags), bad
+					s.put(p)
 				}
-				s := newSite(t, v, m.policy+oneDoor)
-				source := 0
-				for _, bad := range []bool{false, true} {
-					for flags := range 256 {
-						for family := range families(0) {
-							source++
-							p := s.packet(families(source)[family], tcp(service))
-							p.Flags, p.BadChecksum = uint8(flags), bad
-							s.put(p)
-						}
-					}
-				}
-				for _, a := range s.answers() {
-					if a.Kind != lab.Reset {
-						t.Errorf("%s answers with %s", a.Src, a.Kind)
-					}
-					if m.firewall && !m.resets {
-						t.Errorf("%s answers", a.Src)
-					}
-				}
-				for _, r := range families(1) {
-					if !s.getsIn(r, public) {
-						t.Error("no service answers at all")
-					}
-				}
-			})
-		})
-	}
+			}
+		}
+		for _, a := range s.answers() {
+			if a.Kind != lab.Reset {
+				t.Errorf("%s answers with %s", a.Src, a.Kind)
+			}
+			if m.firewall && !m.resets {
+				t.Errorf("%s answers", a.Src)
+			}
+		}
+		for _, r := range families(1) {
+			if !s.getsIn(r, public) {
+				t.Error("no service answers at all")
+			}
+		}
+	})
 }
 
 // TestStealthScans: what scanners send instead of a SYN. In firewall mode a hidden
@@ -65,38 +46,31 @@ func TestOddSegments(t *testing.T) {
 // are left to the host, which answers FIN, NULL and Xmas probes of a closed port
 // and is silent where something listens: that shows, SYN refused or not.
 func TestStealthScans(t *testing.T) {
-	for _, m := range modes {
-		t.Run(m.name, func(t *testing.T) {
-			each(t, func(t *testing.T, v kinds.Kind) {
-				if m.resets && !m.firewall && isIptables(v) {
-					t.Skip("iptables has its REJECT target in the filter table only")
+	eachMode(t, true, func(t *testing.T, v kinds.Kind, m mode) {
+		s := newSite(t, v, m.policy+oneDoor)
+		for _, scan := range []struct {
+			name  string
+			flags uint8
+			shows bool // in guard mode
+		}{
+			{"SYN", automaton.SYN, !m.resets},
+			{"ACK", automaton.ACK, false},
+			{"FIN", automaton.FIN, true},
+			{"NULL", 0, true},
+			{"Xmas", automaton.FIN | automaton.PSH | automaton.URG, true},
+			{"Maimon", automaton.FIN | automaton.ACK, false},
+			{"SYN and ACK", automaton.SYN | automaton.ACK, false},
+			{"RST", automaton.RST, false},
+		} {
+			for i, src := range families(1) {
+				hidden, closed := s.answered(src, service, scan.flags), s.answered(src, 9, scan.flags)
+				want := scan.shows && !m.firewall
+				if shows := hidden != closed; shows != want {
+					t.Errorf("%s, family %d: hidden %v, closed %v", scan.name, i, hidden, closed)
 				}
-				s := newSite(t, v, m.policy+oneDoor)
-				for _, scan := range []struct {
-					name  string
-					flags uint8
-					shows bool // in guard mode
-				}{
-					{"SYN", automaton.SYN, !m.resets},
-					{"ACK", automaton.ACK, false},
-					{"FIN", automaton.FIN, true},
-					{"NULL", 0, true},
-					{"Xmas", automaton.FIN | automaton.PSH | automaton.URG, true},
-					{"Maimon", automaton.FIN | automaton.ACK, false},
-					{"SYN and ACK", automaton.SYN | automaton.ACK, false},
-					{"RST", automaton.RST, false},
-				} {
-					for i, src := range families(1) {
-						hidden, closed := s.answered(src, service, scan.flags), s.answered(src, 9, scan.flags)
-						want := scan.shows && !m.firewall
-						if shows := hidden != closed; shows != want {
-							t.Errorf("%s, family %d: hidden %v, closed %v", scan.name, i, hidden, closed)
-						}
-					}
-				}
-			})
-		})
-	}
+			}
+		}
+	})
 }
 
 // answered says whether a segment gets any answer.

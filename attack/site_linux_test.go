@@ -43,6 +43,36 @@ func each(t *testing.T, attack func(t *testing.T, v kinds.Kind)) {
 	}
 }
 
+// mode is how a hidden or closed port looks from outside.
+type mode struct {
+	name, policy string
+	firewall     bool
+	resets       bool // what is refused is answered
+}
+
+// eachMode makes an attack in every mode, those that answer among them or not.
+func eachMode(t *testing.T, answering bool, attack func(t *testing.T, v kinds.Kind, m mode)) {
+	t.Helper()
+	for _, m := range []mode{
+		{"guard", "", false, false},
+		{"guard, reset", "refuse = \"reset\"\n", false, true},
+		{"firewall", "mode = \"firewall\"\n", true, false},
+		{"firewall, reset", "mode = \"firewall\"\nrefuse = \"reset\"\n", true, true},
+	} {
+		if m.resets && !answering {
+			continue
+		}
+		t.Run(m.name, func(t *testing.T) {
+			each(t, func(t *testing.T, v kinds.Kind) {
+				if m.resets && !m.firewall && isIptables(v) {
+					t.Skip("iptables has its REJECT target in the filter table only")
+				}
+				attack(t, v, m)
+			})
+		})
+	}
+}
+
 // site is a server with doors, as somebody on the wire meets it. What its
 // doors open, and tcp/80, answers.
 type site struct {
