@@ -107,5 +107,16 @@ func TestInit(t *testing.T) {
 		out, err := w.run(w.Server, "", w.tirl, "--root", w.dir, "status")
 		return err == nil && strings.Contains(out, "confirmed:")
 	})
+
+	// As a firewall of its own: what everybody reached is still there for everybody.
+	second := filepath.Join(w.dir, "second.toml")
+	w.must(w.Server, "", w.tirl, "init", "-c", second, "--mode", "firewall", "--opens", "tcp/22", "--proto", "mixed")
+	w.must(w.Server, "", w.tirl, "--root", w.dir, "apply", "--no-confirm", "-c", second)
+	if !w.open(lab.Client4(0), lab.Server4(), 80) {
+		t.Error("firewall mode closes what was open to all")
+	}
+	if out := w.must(w.Server, "", w.tirl, "check", second); !strings.Contains(out, "no warnings)") {
+		t.Errorf("check says\n%s", out)
+	}
 	w.must(w.Server, "", w.tirl, "--root", w.dir, "remove")
 }
