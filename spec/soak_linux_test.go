@@ -34,7 +34,7 @@ func TestSoak(t *testing.T) {
 	ctx, cancel := context.WithTimeout(ctx, *soak)
 	defer cancel()
 	first := *seed
-	if first == 1 {
+	if first == 0 {
 		first = int(time.Now().Unix())
 	}
 	fmt.Printf("soak: from seed %d on; what fails is saved in %s\n", first, *vectors)

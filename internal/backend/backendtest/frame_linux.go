@@ -72,8 +72,8 @@ func (k *Kernel) continueFlow(p automaton.Packet, f *lab.Packet) error {
 	return nil
 }
 
-// aboutFlow makes an ICMP error about what the server said in a flow that it let
-// in. Each kind of error that says so is one that sockets only take note of.
+// aboutFlow makes an ICMP error about what the server said in the latest flow that
+// it let in. Each kind of error that says so is one that sockets only take note of.
 func (k *Kernel) aboutFlow(p automaton.Packet, f *lab.Packet) error {
 	wanted, code := uint8(3), uint8(1) // host unreachable: RFC 792
 	if p.Src.Is6() {
@@ -82,16 +82,23 @@ func (k *Kernel) aboutFlow(p automaton.Packet, f *lab.Packet) error {
 	if p.ICMP != wanted || p.To.Proto != port.ICMP && p.To.Proto != port.ICMPv6 {
 		return fmt.Errorf("%w: a related packet that is no destination unreachable", ErrNotHere)
 	}
+	var to port.Port
+	var latest *flow
 	for key, fl := range k.flows {
-		if key.src != p.Src {
-			continue
+		if key.src == p.Src && (latest == nil || fl.tag > latest.tag) {
+			to, latest = key.to, fl
 		}
-		said := lab.Packet{Src: f.Dst, Dst: p.Src, Proto: key.to.Proto, SrcPort: key.to.Number, DstPort: fl.srcPort}
-		frame, err := said.Frame()
-		f.ICMPCode, f.Payload = code, frame[etherHeader:]
+	}
+	if latest == nil {
+		return fmt.Errorf("%w: %s has no flow that an error could be about", ErrNotHere, p.Src)
+	}
+	said := lab.Packet{Src: f.Dst, Dst: p.Src, Proto: to.Proto, SrcPort: to.Number, DstPort: latest.srcPort}
+	frame, err := said.Frame()
+	if err != nil {
 		return err
 	}
-	return fmt.Errorf("%w: %s has no flow that an error could be about", ErrNotHere, p.Src)
+	f.ICMPCode, f.Payload = code, frame[etherHeader:]
+	return nil
 }
 
 // etherHeader is the length of an Ethernet header without a tag.
