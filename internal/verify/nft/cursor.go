@@ -16,10 +16,10 @@ const maxExpanded = 1 << 18
 type cursor struct {
 	lex      *lexer // nil: ahead is all
 	ahead    []token
-	head     int // where in ahead the next token is
-	defines  map[string][]token
-	expanded int   // tokens that came from definitions
-	last     token // the one that was read last
+	head     int                  // where in ahead the next token is
+	scopes   []map[string][]token // definitions, the innermost last
+	expanded int                  // tokens that came from definitions
+	last     token                // the one that was read last
 	failed   *error
 }
 
@@ -75,8 +75,11 @@ func (c *cursor) peek(n int) token {
 
 // expand puts the value of a variable in its place.
 func (c *cursor) expand(t token) {
-	value, ok := c.defines[t.text]
-	if !ok {
+	var value []token
+	for i := len(c.scopes) - 1; i >= 0 && value == nil; i-- {
+		value = c.scopes[i][t.text]
+	}
+	if value == nil {
 		c.fail(t.errorf("$%s is not defined", t.text))
 		return
 	}
@@ -161,7 +164,12 @@ func (c *cursor) statement() (list []token, comment string) {
 	}
 }
 
-// define reads NAME = VALUE.
+// open begins a block with definitions of its own.
+func (c *cursor) open() { c.scopes = append(c.scopes, map[string][]token{}) }
+
+func (c *cursor) close() { c.scopes = c.scopes[:len(c.scopes)-1] }
+
+// define reads NAME = VALUE. A definition holds to the end of its block.
 func (c *cursor) define() {
 	t := c.next()
 	if t.kind != word {
@@ -173,5 +181,5 @@ func (c *cursor) define() {
 	if len(value) == 0 {
 		c.fail(t.errorf("%s is defined as nothing", t.text))
 	}
-	c.defines[t.text] = slices.Clone(value)
+	c.scopes[len(c.scopes)-1][t.text] = slices.Clone(value)
 }

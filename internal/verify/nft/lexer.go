@@ -2,7 +2,6 @@ package nft
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 )
 
@@ -60,9 +59,7 @@ type lexer struct {
 
 func newLexer(text string) *lexer { return &lexer{text: text, line: 1} }
 
-// double are the operators of two characters.
-var double = [...]string{"==", "!=", "<=", ">=", "<<", ">>"}
-
+// next cuts the next token off. The last one is end, again and again.
 func (x *lexer) next() (token, error) {
 	for x.at < len(x.text) {
 		switch c := x.text[x.at]; {
@@ -146,7 +143,8 @@ func (x *lexer) operator() (token, error) {
 	if c := x.text[x.at]; c == '.' || c == ',' || c == ':' {
 		return x.token(punct, 1), nil
 	}
-	if len(x.text) > x.at+1 && slices.Contains(double[:], x.text[x.at:x.at+2]) {
+	switch x.text[x.at:min(x.at+2, len(x.text))] {
+	case "==", "!=", "<=", ">=", "<<", ">>":
 		return x.token(punct, 2), nil
 	}
 	if strings.IndexByte("{}()[],=<>!&|^@+-.:/*~", x.text[x.at]) < 0 {

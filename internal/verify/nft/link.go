@@ -115,10 +115,11 @@ func (k *linker) hooks() (hooks, outside []*chain) {
 	slices.SortStableFunc(hooks, func(a, b *chain) int {
 		return cmp.Or(-cmp.Compare(a.base.hook, b.base.hook), cmp.Compare(a.base.priority, b.base.priority))
 	})
-	for i := 1; i < len(hooks); i++ {
-		a, b := hooks[i-1], hooks[i]
-		if a.table != b.table && a.base.hook == b.base.hook && a.base.priority == b.base.priority && a.table.family&b.table.family != 0 {
-			k.unknown(a.base.line, "chains `"+b.name+"` and `"+a.name+"` of two tables at the same priority")
+	for i, b := range hooks {
+		for _, a := range hooks[:i] {
+			if a.table != b.table && a.base.hook == b.base.hook && a.base.priority == b.base.priority && a.table.family&b.table.family != 0 {
+				k.unknown(a.base.line, "chains `"+b.name+"` and `"+a.name+"` of two tables at the same priority")
+			}
 		}
 	}
 	return hooks, outside

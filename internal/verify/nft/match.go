@@ -76,7 +76,7 @@ func (t *translator) setRegister() {
 	if t.err() != nil {
 		return
 	}
-	key := t.fields(parts)
+	key := t.keyOf(s, parts)
 	t.unlimited(s, at)
 	t.emit(ruleset.Load{Set: t.linker.set(t.table, s, at), Key: key})
 }
@@ -135,8 +135,12 @@ func (t *translator) verdictMap(parts []selector) {
 		return
 	}
 	t.ended = true
-	if parts[0].field != nil || len(parts) > 1 {
-		key := t.fields(parts)
+	if parts[0].kind == tcpFlag {
+		t.unknown(at, "`%s vmap`", parts[0].text)
+		return
+	}
+	if !t.byAttribute(parts) {
+		key := t.keyOf(s, parts)
 		t.static = append(t.static, use{s, at, "verdict map that packets change"})
 		t.emit(ruleset.VerdictMap{Set: t.linker.set(t.table, s, at), Key: key})
 		return
@@ -270,7 +274,7 @@ func (t *translator) lookup(parts []selector, not bool) {
 	if s.isMap && s.value == verdict {
 		t.static = append(t.static, use{s, at, "verdict map that packets change"})
 	}
-	if p := parts[0]; len(parts) == 1 && (p.field == nil || p.field.Kind == ruleset.FieldOther) && p.isAttr {
+	if p := parts[0]; t.byAttribute(parts) {
 		t.expanded(s, at, fmt.Sprintf("match `%s` in a set that packets change", p.text))
 		if len(s.elements) == 0 && !s.timed {
 			t.unknown(at, "match `%s` in an empty set", p.text)
@@ -279,12 +283,7 @@ func (t *translator) lookup(parts []selector, not bool) {
 		t.emitMatch(p, s, ranges(s), not)
 		return
 	}
-	key := t.fields(parts)
-	for i, f := range key {
-		if f.Kind == ruleset.FieldOther && !s.timed {
-			t.foreign(s, parts[i])
-		}
-	}
+	key := t.keyOf(s, parts)
 	if not && !hadPorts && !t.ports && slices.ContainsFunc(parts, func(p selector) bool { return p.anyPorts }) {
 		t.unknown(at, "match `th dport !=` of any protocol")
 	}
@@ -301,11 +300,23 @@ func (t *translator) unlimited(s *set, at token) {
 	t.lookups = append(t.lookups, use{s, at, "match in set `" + s.name + "`, whose elements hold a limit"})
 }
 
-// foreign refuses what only sets that packets fill may hold.
-func (t *translator) foreign(s *set, p selector) {
-	if s.name == "" || len(s.elements) > 0 {
-		t.unknown(p.at, "match `%s`", p.text)
+// byAttribute says whether a key can only be held against a set as a match of
+// one attribute.
+func (t *translator) byAttribute(parts []selector) bool {
+	p := parts[0]
+	return len(parts) == 1 && p.isAttr && (p.field == nil || p.field.Kind == ruleset.FieldOther)
+}
+
+// keyOf gives a key that is looked up in a set its fields. What differs from
+// packet to packet only sets that packets fill may hold.
+func (t *translator) keyOf(s *set, parts []selector) []ruleset.Field {
+	key := t.fields(parts)
+	for i, f := range key {
+		if f.Kind == ruleset.FieldOther && !s.timed {
+			t.unknown(parts[i].at, "match `%s`", parts[i].text)
+		}
 	}
+	return key
 }
 
 // emitMatch puts a match with all that it implies.

@@ -29,10 +29,11 @@ func Parse(text string) (*ruleset.Ruleset, error) {
 	}
 	var failed error
 	l := &loader{
-		cursor: &cursor{lex: newLexer(text), defines: map[string][]token{}, failed: &failed},
+		cursor: &cursor{lex: newLexer(text), failed: &failed},
 		text:   text,
 		words:  newWords(),
 	}
+	l.open()
 	l.commands()
 	if failed != nil {
 		return nil, failed
@@ -228,6 +229,8 @@ func (l *loader) setOf(t *table) *set {
 }
 
 func (l *loader) tableBody(t *table) {
+	l.open()
+	defer l.close()
 	for l.err() == nil {
 		switch what := l.next(); {
 		case what.is("}"):
@@ -275,6 +278,8 @@ func (l *loader) counter(t *table) {
 }
 
 func (l *loader) chainBody(c *chain) {
+	l.open()
+	defer l.close()
 	for l.err() == nil {
 		switch t := l.peek(0); {
 		case t.is("}"):
@@ -294,7 +299,7 @@ func (l *loader) chainBody(c *chain) {
 		case t.is("comment"):
 			l.next()
 			l.name("a comment")
-		case t.is("flags") || t.is("devices") || t.is("device"):
+		case t.is("flags") || t.is("devices") || t.is("device") || t.is("include"):
 			l.unknown(t, "chain with `%s`", t.text)
 		case t.kind == end || t.is("{"):
 			l.fail(t.errorf("%v in chain %s", t, c.name))

@@ -125,14 +125,16 @@ insert rule inet t c tcp dport 22 accept comment "first"`,
 redefine a = 2
 define list = { 1, $a }
 define door = ssh
+define what = drop
 table inet t {
 	set s { type inet_service; elements = { $list } }
 	define what = accept
 	chain c {
-		type filter hook input priority 0; policy drop
+		type filter hook input priority 0; policy $what
 		tcp dport $door $what; tcp dport @s $what
 	}
-}`,
+}
+table inet t { chain c { policy $what; }; }`,
 	} {
 		r, err := Parse(text)
 		if err != nil {

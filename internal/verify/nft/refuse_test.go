@@ -88,6 +88,11 @@ func TestUnknownRules(t *testing.T) {
 		`iifname "eth\*" accept`:                                       "interface `eth\\*`",
 		"meta priority set meta priority":                              "statement `meta priority set meta priority`",
 		"tcp dport vmap { 1 : continue }":                              "verdict `continue` in a map",
+		"tcp flags vmap { syn : accept }":                              "`tcp flags vmap`",
+		"ip daddr vmap { 10.0.0.1 : accept }":                          "match `ip daddr`",
+		"meta priority set ip daddr map { 10.0.0.1 : 0:1 }":            "match `ip daddr`",
+		"ip daddr . tcp dport { 10.0.0.1 . 22 } accept":                "match `ip daddr`",
+		"ip saddr & 0.0.0.0 @hosts":                                    "mask `0.0.0.0`",
 		"tcp dport { * }":                                              "element `*`",
 		"tcp dport { 22 timeout 1s }":                                  "element with `timeout`",
 		"ip saddr @busy ct state vmap { new : accept }":                "`ct state vmap` after more than matches",
@@ -126,6 +131,9 @@ func TestUnknownTexts(t *testing.T) {
 	}{
 		{`include "/etc/nftables.d/*.nft"`, 1, "command `include`"},
 		{"table inet t {\ninclude \"x\"\n}", 2, "`include` in a table"},
+		{"table inet t { chain c { type filter hook output priority 0\ninclude \"x\"\n} }", 2, "chain with `include`"},
+		{"table ip a { chain c {\ntype filter hook input priority 0; accept; } }\ntable ip6 b { chain c { type filter hook input priority 0; accept; } }\n" +
+			"table ip d { chain e {\ntype filter hook input priority 0; accept; } }", 5, "chains `c` and `e` of two tables at the same priority"},
 		{"table arp t {\n}", 1, "table family `arp`"},
 		{"table netdev t { chain c { type filter hook ingress device eth0 priority 0; } }", 1, "table family `netdev`"},
 		{"table inet t { chain c { type filter hook ingress device eth0 priority 0; } }", 1, "chain with `device`"},
@@ -178,21 +186,23 @@ func TestMalformed(t *testing.T) {
 		"table inet t {\n\tchain c {\n":         "line 3, column 1: the end of the text in chain c",
 		"table inet t { chain c {\n accept }}}": "line 2, column 11: `}` where a command should be",
 		"table ip t { chain c { log prefix \"x\n } }": "line 1, column 35: a string that does not end",
-		"table ip t \x00":                                                                 `line 1, column 12: character '\x00'`,
-		"table ip t { chain c { policy drop; } }":                                         "line 1, column 31: chain c has a policy and no hook",
-		"table ip t { chain c { type filter hook input priority high; } }":                "line 1, column 56: `high` is no priority",
-		"table ip t { set s { flags dynamic; } }":                                         "line 1, column 37: set s has no type",
-		"table ip t { set s { type ipv4_addr; elements = { 10.0.0.256 } } }":              "line 1, column 51: `10.0.0.256` is no IPv4 address or network",
-		"table ip t { set s { type ipv4_addr; elements = { ::1 } } }":                     "line 1, column 51: `::1` is no IPv4 address or network",
-		"table ip t { set s { type ipv4_addr; elements = { 10.0.0.9-10.0.0.1 } } }":       "line 1, column 51: `10.0.0.9-10.0.0.1` is no range of IPv4 addresses",
-		"table ip t { set s { type ipv4_addr; elements = { 10.0.0.1 . 22 } } }":           "line 1, column 60: an element of set s has 1 fields",
-		"table ip t { set s { type ipv4_addr . inet_service; elements = { 10.0.0.1 } } }": "line 1, column 75: `}` where `.` should be",
-		"table ip t { map s { type ipv4_addr : verdict; elements = { 10.0.0.1 } } }":      "line 1, column 70: `}` where `:` should be",
-		"add element ip t s { 1 }":                                                        "line 1, column 18: set s does not exist",
-		"add rule ip t c accept":                                                          "line 1, column 15: chain c does not exist",
-		"flush ruleset\nflush chain ip t c d":                                             "line 2, column 20: `d` after a command",
-		"define x = $y":                                                                   "line 1, column 12: $y is not defined",
-		"define x =\n":                                                                    "line 1, column 8: x is defined as nothing",
+		"table ip t \x00":                                                                      `line 1, column 12: character '\x00'`,
+		"table ip t { chain c { policy drop; } }":                                              "line 1, column 31: chain c has a policy and no hook",
+		"table ip t { chain c { type filter hook input priority high; } }":                     "line 1, column 56: `high` is no priority",
+		"table ip t { set s { flags dynamic; } }":                                              "line 1, column 37: set s has no type",
+		"table ip t { set s { type ipv4_addr; elements = { 10.0.0.256 } } }":                   "line 1, column 51: `10.0.0.256` is no IPv4 address or network",
+		"table ip t { set s { type ipv4_addr; elements = { ::1 } } }":                          "line 1, column 51: `::1` is no IPv4 address or network",
+		"table ip t { set s { type ipv4_addr; elements = { 10.0.0.9-10.0.0.1 } } }":            "line 1, column 51: `10.0.0.9-10.0.0.1` is no range of IPv4 addresses",
+		"table ip t { set s { type ipv4_addr; elements = { 10.0.0.1 . 22 } } }":                "line 1, column 60: an element of set s has 1 fields",
+		"table ip t { set s { type ipv4_addr . inet_service; elements = { 10.0.0.1 } } }":      "line 1, column 75: `}` where `.` should be",
+		"table ip t { map s { type ipv4_addr : verdict; elements = { 10.0.0.1 } } }":           "line 1, column 70: `}` where `:` should be",
+		"table ip t { set s { type inet_service; elements = { 5 } }\nset s { type ifname; } }": "line 2, column 9: set s has another type already",
+		"table ip t { define x = 1\n chain c { define y = 1\n } chain d { tcp dport $y; } }":   "line 3, column 24: $y is not defined",
+		"add element ip t s { 1 }":                                                             "line 1, column 18: set s does not exist",
+		"add rule ip t c accept":                                                               "line 1, column 15: chain c does not exist",
+		"flush ruleset\nflush chain ip t c d":                                                  "line 2, column 20: `d` after a command",
+		"define x = $y":                                                                        "line 1, column 12: $y is not defined",
+		"define x =\n":                                                                         "line 1, column 8: x is defined as nothing",
 	} {
 		if _, err := Parse(text); err == nil || err.Error() != want {
 			t.Errorf("%q: error is %v, want %s", text, err, want)
@@ -273,6 +283,6 @@ func FuzzParse(f *testing.F) {
 				}
 			}
 		}
-		canonical(r)
+		r.Canonical()
 	})
 }

@@ -14,7 +14,6 @@ type translator struct {
 	*cursor
 	*linker
 	table *table
-	line  int
 	out   []ruleset.Statement
 	cases [][]ruleset.Statement // of a verdict map that became a rule for each verdict
 	ended bool                  // by a verdict
@@ -29,7 +28,7 @@ type translator struct {
 func (k *linker) translate(chain int) {
 	c := k.chains[chain]
 	for _, r := range c.rules {
-		t := &translator{cursor: k.load.over(r.tokens, r.tokens[0]), linker: k, table: c.table, line: r.line}
+		t := &translator{cursor: k.load.over(r.tokens, r.tokens[0]), linker: k, table: c.table}
 		switch c.table.family {
 		case ruleset.IPv4:
 			t.family = 4
@@ -255,7 +254,7 @@ func (t *translator) write(op token) {
 	t.expect("@")
 	s := t.namedSet()
 	t.expect("{")
-	w := t.dynamic(op, s)
+	w := t.dynamic(op, s, t.key())
 	for t.err() == nil && !t.accept("}") {
 		switch at := t.peek(0); {
 		case at.is("timeout"):
@@ -299,18 +298,15 @@ func (t *translator) oldWrite(at token) {
 		t.unknown(at, "statement `set %s` of a map", op.text)
 		return
 	}
-	w := t.dynamicKey(op, s, parts)
+	w := t.dynamic(op, s, parts)
 	if timeout > 0 {
 		w.Timeout = timeout
 	}
 	t.put(w, s)
 }
 
-func (t *translator) dynamic(op token, s *set) ruleset.Write {
-	return t.dynamicKey(op, s, t.key())
-}
-
-func (t *translator) dynamicKey(op token, s *set, parts []selector) ruleset.Write {
+// dynamic begins a write to a set.
+func (t *translator) dynamic(op token, s *set, parts []selector) ruleset.Write {
 	w := ruleset.Write{Timeout: s.timeout}
 	switch op.text {
 	case "update":

@@ -154,6 +154,9 @@ func (w *words) mask(c *cursor, s *selector) {
 		n += ones
 		whole = whole && ones == 8
 	}
+	if n == 0 {
+		c.unknown(t, "mask `%s`", t.text)
+	}
 	masked := *s.field
 	masked.Bits = n
 	s.field, s.isAttr = &masked, false

@@ -1,6 +1,8 @@
 package nft
 
 import (
+	"slices"
+
 	"tirl/internal/verify/ruleset"
 )
 
@@ -52,7 +54,7 @@ func (l *loader) setBody(s *set) {
 		case t.is("gc-interval"):
 			l.duration()
 		case t.is("policy") || t.is("comment"):
-			l.next()
+			l.name("a word")
 		case t.is("auto-merge"):
 		case t.is("counter"):
 			l.counts(l.cursor)
@@ -72,6 +74,7 @@ func (l *loader) setBody(s *set) {
 func (l *loader) setType(s *set, how token) {
 	list, _ := l.statement()
 	c := l.over(list, how)
+	before := *s
 	s.key, s.value, s.strange = nil, other, ""
 	read := func() valueKind {
 		if how.is("typeof") {
@@ -102,8 +105,11 @@ func (l *loader) setType(s *set, how token) {
 			s.value = read()
 		}
 	}
-	if t := c.peek(0); t.kind != end && s.strange == "" {
+	switch t := c.peek(0); {
+	case t.kind != end && s.strange == "":
 		c.fail(t.errorf("%v in the type of %s", t, s.name))
+	case before.key != nil && (!slices.Equal(s.key, before.key) || s.value != before.value):
+		c.fail(how.errorf("set %s has another type already", s.name))
 	}
 }
 
