@@ -44,6 +44,7 @@ type Effect struct {
 	Appended bool   // to a chain: what stands there before it comes first
 	Adds     bool   // once more each time that it is run
 	Checks   bool   // only looks whether a rule is there
+	Place    int    // the number that a new rule gets; 0: none is said
 	Chain    string // another chain than INPUT, if it is one
 	Narrow   string // a condition that a door does not have: "-i eth0"; empty: none
 	Note     string // more to be said; may be empty

@@ -36,6 +36,7 @@ func brief(e *Effect) string {
 	add(e.Appended, "appended")
 	add(e.Adds, "adds")
 	add(e.Checks, "checks")
+	add(e.Place != 0, fmt.Sprintf("as:%d", e.Place))
 	add(e.Chain != "", "chain:"+e.Chain)
 	add(e.Narrow != "", "only:"+e.Narrow)
 	return strings.Join(words, " ")
@@ -45,7 +46,7 @@ func TestRead(t *testing.T) {
 	for _, c := range []struct{ line, want string }{
 		{"iptables -I INPUT -s %IP% -p tcp --dport 22 -j ACCEPT", "opens tcp/22 client v4 adds"},
 		{"/sbin/iptables -A INPUT -p tcp -s %IP%/32 --dport ssh -j ACCEPT", "opens tcp/22 client v4 appended adds"},
-		{"iptables -w 5 -I INPUT 1 --source=%IP% --protocol=udp --destination-port=51820 --jump=ACCEPT", "opens udp/51820 client v4 adds"},
+		{"iptables -w 5 -I INPUT 1 --source=%IP% --protocol=udp --destination-port=51820 --jump=ACCEPT", "opens udp/51820 client v4 adds as:1"},
 		{"iptables -D INPUT -s %IP% -ptcp --dport 22 -jACCEPT", "closes tcp/22 client v4"},
 		{"ip6tables -I INPUT -s %IP% -p tcp --dport 22 -j ACCEPT", "opens tcp/22 client v6 adds"},
 		{"iptables -C INPUT -s %IP% -p tcp --dport 22 -j ACCEPT", "nothing v4 checks"},

@@ -32,7 +32,7 @@ func (r reader) rule(rule *Rule) (*Effect, error) {
 	case "append":
 		e.Appended, e.Adds = true, true
 	case "insert":
-		e.Adds = true
+		e.Adds, e.Place = true, rule.Number
 	case "delete":
 		if rule.Number > 0 {
 			return nil, unread("", "it removes rule %d of the chain, whatever that is then", rule.Number)

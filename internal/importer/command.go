@@ -163,6 +163,9 @@ func (c *commands) tell(s step) {
 	if opens && s.Appended {
 		say("", "this appends to the chain, so that a rule before it that drops comes first; tirl does not depend on an order")
 	}
+	if opens && s.Place > 1 {
+		say("", "this adds rule %d of the chain, and what stands before it comes first; tirl does not depend on an order", s.Place)
+	}
 	if opens && s.Adds && !s.checked {
 		say("before tirl is loaded, take out the rules that are left: "+leftover(s.Program),
 			"this adds a rule at each knock, also where there is one already, and closing takes out one")
