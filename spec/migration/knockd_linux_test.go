@@ -29,9 +29,44 @@ type daemon struct {
 	lines chan string // what it says, errors too
 }
 
-// mounts puts knockd's script where its shipped configuration has it. The mounts
-// end with knockd.
-const mounts = `mount --make-rprivate / && mount -t tmpfs none /usr/local/sbin && ln -s "$(command -v knock_helper_ipt.sh)" /usr/local/sbin/knock_add && exec "$@"`
+// mounts puts knockd's script where its shipped configuration has it, and gives
+// ufw(8) files of its own, since it has no option for that. Then it closes the host
+// with the firewall that the commands are for. The mounts end with knockd.
+const mounts = `set -e
+mount --make-rprivate /
+mount -t tmpfs none /usr/local/sbin
+ln -s "$(command -v knock_helper_ipt.sh)" /usr/local/sbin/knock_add
+case $1 in
+ufw)
+	mount -t tmpfs none /mnt
+	cp -a /etc/ufw /etc/default /mnt/
+	cp /usr/share/ufw/iptables/user*.rules /mnt/ufw/
+	mount --bind /mnt/ufw /etc/ufw
+	mount --bind /mnt/default /etc/default
+	ufw --force enable ;;
+nft)
+	nft 'add table inet filter; add chain inet filter input { type filter hook input priority 0; policy drop; }' ;;
+iptables)
+	for f in iptables ip6tables; do
+		$f -P INPUT DROP
+		$f -A INPUT -m conntrack --ctstate ESTABLISHED -j ACCEPT
+		$f -N KNOCK && $f -A INPUT -j KNOCK
+		$f -N KNOCKED && $f -A INPUT -j KNOCKED
+	done ;;
+esac
+shift
+exec "$@"`
+
+// firewallOf says which firewall a configuration opens.
+func firewallOf(config string) string {
+	switch {
+	case strings.Contains(config, "ufw "):
+		return "ufw"
+	case strings.Contains(config, "nft "):
+		return "nft"
+	}
+	return "iptables"
+}
 
 // sudo is for commands that want one: everything here is root already.
 const sudo = `#!/bin/sh
@@ -55,7 +90,7 @@ func start(t testing.TB, server *lab.Namespace, config string) *daemon {
 	write(t, file, config, 0o600)
 	write(t, filepath.Join(bin, "sudo"), sudo, 0o755)
 	// Its commands may sleep for an hour: they end with its process namespace.
-	cmd := exec.Command("unshare", "-m", "-p", "-f", "--kill-child", "sh", "-c", mounts, "sh", program, "-v", "-i", lab.ServerDevice, "-c", file)
+	cmd := exec.Command("unshare", "-m", "-p", "-f", "--kill-child", "sh", "-c", mounts, "sh", firewallOf(config), program, "-v", "-i", lab.ServerDevice, "-c", file)
 	cmd.Env = append(os.Environ(), "PATH="+bin+":"+os.Getenv("PATH")+":/usr/sbin:/sbin")
 	out, in, err := os.Pipe()
 	if err != nil {

@@ -32,7 +32,6 @@ stop_command  = iptables -D INPUT -s %IP% -p tcp --dport 22 -j ACCEPT
 			t.Fatal(out, err)
 		}
 	}
-	run(closed)
 	d := start(t, s.pair.Server, conf)
 	c, found := knockd.Parse("knockd.conf", []byte(conf))
 	if c == nil {

@@ -87,17 +87,6 @@ func (s *side) answers(t *testing.T) []lab.Answer {
 	return all
 }
 
-// closed is the rules of the host that knockd opens for a client: all else is
-// dropped. Tirl's host lets the services in, and tirl hides them.
-const closed = `set -e
-for f in iptables ip6tables; do
-	$f -P INPUT DROP
-	$f -N KNOCK && $f -A INPUT -j KNOCK
-	$f -N KNOCKED && $f -A INPUT -j KNOCKED
-	$f -A INPUT -m conntrack --ctstate ESTABLISHED -j ACCEPT
-done
-`
-
 // both is a configuration that is tried.
 type both struct {
 	*testing.T
@@ -131,9 +120,6 @@ func newBoth(t *testing.T, name, text string) *both {
 	}
 	if err := nftables.New(b.tirl.pair.Server).Load(t.Context(), b.program); err != nil {
 		t.Fatal(err)
-	}
-	if out, err := b.knockd.pair.Server.Run(t.Context(), closed, "sh"); err != nil {
-		t.Fatal(out, err)
 	}
 	b.daemon = start(t, b.knockd.pair.Server, text+sentinel)
 	if b.config, found = knockd.Parse(name, []byte(text+sentinel)); b.config == nil {

@@ -56,6 +56,11 @@ func after(wait time.Duration, steps []step) []step {
 	return steps
 }
 
+func lastAfter(wait time.Duration, steps []step) []step {
+	steps[len(steps)-1].wait = wait
+	return steps
+}
+
 func three(d *knockd.Door) bool { return len(d.Sequence) > 2 }
 func short(d *knockd.Door) bool { return d.SeqTimeout == 2*time.Second }
 func tcp(d *knockd.Door) bool {
@@ -206,7 +211,7 @@ var traces = []trace{
 	{
 		name:   "too slowly",
 		when:   short,
-		steps:  func(c client, k ...port.Port) []step { return after(2200*time.Millisecond, knocks(c.src, k...)) },
+		steps:  func(c client, k ...port.Port) []step { return lastAfter(2200*time.Millisecond, knocks(c.src, k...)) },
 		knockd: no, tirl: no,
 	},
 }
@@ -215,11 +220,11 @@ var traces = []trace{
 // fails with an address of IPv6.
 func runsFor(d *knockd.Door, ipv6 bool) bool {
 	s := d.StartFor(ipv6)
-	if s == nil || ipv6 && !strings.Contains(s.Text, "ip6tables") {
+	if s == nil || ipv6 && !strings.Contains(s.Text, "ip6") && !strings.Contains(s.Text, "ufw ") {
 		return false
 	}
 	// What is tried is the service that the other family has.
-	return !ipv6 || d.Start6 == nil || d.Start == nil || strings.ReplaceAll(s.Text, "ip6tables", "iptables") == d.Start.Text
+	return !ipv6 || d.Start6 == nil || d.Start == nil || strings.NewReplacer("ip6tables", "iptables", "ip6 ", "ip ").Replace(s.Text) == d.Start.Text
 }
 
 func admits(d *policy.Door, ipv6 bool) bool {
