@@ -3,6 +3,7 @@
 # make attack   the attacks of docs/security.md, the floods at full size: minutes
 # make soak   random policies and packets against the kernel, until interrupted, or SOAK=10m
 # make fuzz   every parser on made-up input, for FUZZTIME each
+# make measure   the figures of docs/client.md: half an hour, or SESSIONS=10
 # make lint   go vet, staticcheck, gofmt, and the builds for other systems
 # make install   tirl into $(DESTDIR)$(PREFIX)/sbin
 
@@ -17,7 +18,7 @@ CLIENTS = nc.openbsd=netcat-openbsd nc.traditional=netcat-traditional hping3=hpi
 VERSION = $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 BUILD = CGO_ENABLED=0 go build -trimpath -ldflags "-X tirl/internal/cli.version=$(VERSION)"
 
-.PHONY: all demo test attack soak fuzz lint install
+.PHONY: all demo test attack soak fuzz measure lint install
 all: bin/tirl
 
 .PHONY: bin/tirl
@@ -48,6 +49,12 @@ soak:
 FUZZTIME = 10s
 fuzz:
 	@scripts/fuzz $(FUZZTIME)
+
+SESSIONS = 100
+measure:
+	@scripts/need $(RUN) $(CLIENTS)
+	@go test -c -o bin/scenario.test ./spec/scenario
+	@cd spec/scenario && TIRL_REQUIRE_KERNEL=1 TIRL_MEASURE=$(SESSIONS) ../../bin/scenario.test -test.run '^TestMeasure$$' -test.v -test.timeout 0
 
 lint:
 	@test -z "$$(gofmt -l .)" || { gofmt -l . >&2; echo "lint: gofmt would change these" >&2; exit 1; }

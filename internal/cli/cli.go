@@ -61,8 +61,8 @@ packets in the right order. A policy file of a few lines becomes rules of the
 kernel's own packet filter; once they are loaded, no process of tirl runs.
 
 Exit status: 0 it worked, 1 it failed, 2 wrong usage, 3 not active (status),
-4 the policy has errors, 5 there are differences or findings, 6 a load failed
-half-way and was taken back, 7 this host cannot do it.`,
+4 the policy or the hosts file has errors, 5 there are differences or findings,
+6 a load failed half-way and was taken back, 7 this host cannot do it.`,
 		Example: `  tirl check                  is the policy file sound?
   sudo tirl apply             load it
   tirl knock www.example.com ssh && ssh www.example.com`,

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -107,11 +106,11 @@ func (a *app) connect(cmd *cobra.Command, name string, number uint16, f connectF
 	if err != nil {
 		return err
 	}
-	p := &progress{app: a, host: r.Name, door: door.Name, service: service, addrs: addrs, flags: f}
+	p := &progress{app: a, host: r.Name, door: door.Name, service: service, line: term.NewLine(a.err, a.getenv), flags: f}
 	conn, err := connect.Dial(ctx, connect.Target{
 		Addrs: addrs, Port: number, Knocks: door.Knocks, Once: door.Once, OpenFor: door.OpenFor, Delay: r.Delay,
 	}, connect.Options{Turn: a.turnFile(r.Name, door.Name), Progress: p.step})
-	p.clear()
+	p.line.Done()
 	if err != nil {
 		return connectFailure(r, door, service, err)
 	}
@@ -200,9 +199,8 @@ type progress struct {
 	host    string
 	door    string
 	service port.Port
-	addrs   []netip.Addr
+	line    *term.Line
 	flags   connectFlags
-	shown   int // characters of the line
 }
 
 func (p *progress) step(s connect.Step) {
@@ -224,24 +222,8 @@ func (p *progress) step(s connect.Step) {
 	switch {
 	case p.flags.verbose:
 		p.app.note("%s", text)
-	case !p.flags.quiet && term.IsTerminal(p.app.err):
-		p.show(text)
-	}
-}
-
-// show puts a text in the place of the one before. Spaces, unlike an escape
-// sequence, erase on every terminal.
-func (p *progress) show(text string) {
-	line := []rune(text)
-	line = line[:min(len(line), term.Width(p.app.err)-1)]
-	fmt.Fprint(p.app.err, "\r"+string(line)+strings.Repeat(" ", max(0, p.shown-len(line))))
-	p.shown = len(line)
-}
-
-func (p *progress) clear() {
-	if p.shown > 0 {
-		p.show("")
-		fmt.Fprint(p.app.err, "\r")
+	case !p.flags.quiet:
+		p.line.Show(func() string { return "tirl: " + text })
 	}
 }
 

@@ -2,13 +2,17 @@ package scenario
 
 import (
 	"fmt"
+	"io"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
+	"tirl/internal/lab"
 	"tirl/internal/lab/labtest"
 )
 
@@ -59,8 +63,11 @@ func (w *world) knocked() (all, again int) {
 }
 
 // sshWeb is what people type.
-func (w *world) sshWeb(command ...string) (string, error) {
-	return w.run(w.Client, "", "ssh", append([]string{"-F", filepath.Join(w.dir, "ssh_config"), "web"}, command...)...)
+func (w *world) sshWeb(command ...string) (string, error) { return w.sshWebWith("", command...) }
+
+// sshWebWith hands the remote command some input.
+func (w *world) sshWebWith(stdin string, command ...string) (string, error) {
+	return w.run(w.Client, stdin, "ssh", append([]string{"-F", filepath.Join(w.dir, "ssh_config"), "web"}, command...)...)
 }
 
 // TestSSHWeb: with three lines of ssh_config "ssh web" works at the first try,
@@ -114,6 +121,78 @@ func TestManySessions(t *testing.T) {
 				t.Errorf("%d sessions knocked %d times, %d of them again; want %d", tt.sessions, n, again, tt.knocks)
 			}
 		})
+	}
+}
+
+// TestConnectCarries: what goes through tirl connect arrives whole and in order,
+// in both directions at once, however much it is; what cannot arrive is an error.
+func TestConnectCarries(t *testing.T) {
+	labtest.Require(t)
+	w := newWorld(t, build(t), 1)
+	w.write("policy.toml", strings.Replace(policyText, `"tcp/22"`, `"tcp/22", "tcp/8080"`, 1))
+	w.apply("nftables")
+	w.client("")
+	data := strings.Repeat("0123456789abcdef", 1<<18)
+	if out, err := w.sshWebWith(data, "cat"); err != nil || out != data {
+		t.Errorf("%d bytes of %d came back: %v", len(out), len(data), err)
+	}
+	clone := "git init -q --bare repo && GIT_SSH_COMMAND='ssh -F ssh_config' git clone -q web:" + w.dir + "/repo clone 2>&1 && test -d clone/.git"
+	if out, err := w.run(w.Client, "", "sh", "-c", "cd "+w.dir+" && "+clone); err != nil {
+		t.Errorf("git: %s %v", out, err)
+	}
+	carry := func(stdin string) (string, error) {
+		return w.run(w.Client, stdin, "env", "XDG_RUNTIME_DIR="+w.dir, w.tirl, "connect", "--hosts", filepath.Join(w.dir, "hosts.toml"), "web", "8080")
+	}
+	// A server that says what it has heard when it has heard all.
+	w.listen(8080, func(c net.Conn) {
+		heard, err := io.ReadAll(c)
+		if string(heard) == "reset" {
+			c.(*net.TCPConn).SetLinger(0)
+			return
+		}
+		fmt.Fprintf(c, "%d %v", len(heard), err)
+	})
+	if out, err := carry(data); err != nil || out != fmt.Sprintf("%d <nil>", len(data)) {
+		t.Errorf("the server heard %q of %d bytes: %v", out, len(data), err)
+	}
+	if _, err := carry("reset"); err == nil || !strings.Contains(err.Error(), "the connection to web: receive: ") {
+		t.Errorf("a connection that was reset: error %v", err)
+	}
+}
+
+// TestConnectAgainstResets: somebody who sends wrong packets from the client's
+// address all the time spoils knocks that take their time, but not a burst.
+func TestConnectAgainstResets(t *testing.T) {
+	labtest.Require(t)
+	w := newWorld(t, build(t), 1)
+	w.apply("nftables")
+	w.client("-4")
+	var wrong net.Conn
+	err := w.Client.Do(func() (err error) {
+		wrong, err = net.Dial("udp", netip.AddrPortFrom(lab.Server4(), 9).String())
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer wrong.Close()
+	stop := make(chan struct{})
+	defer close(stop)
+	go func() {
+		for tick := time.Tick(60 * time.Millisecond); ; {
+			select {
+			case <-tick:
+				wrong.Write(nil)
+			case <-stop:
+				return
+			}
+		}
+	}()
+	if out, err := w.sshWeb("echo in"); err != nil || out != "in\n" {
+		t.Errorf("%q, %v", out, err)
+	}
+	if _, again := w.knocked(); again == 0 {
+		t.Error("the slow knocks came through: the wrong packets did not disturb them")
 	}
 }
 
