@@ -71,6 +71,9 @@ func Read(c shell.Command, placeholder string) (*Effect, error) {
 	}
 	r := reader{client: placeholder}
 	name, args := c.Name(), c.Args()
+	if !inSystem(c.Words[0].Text) {
+		name = "" // a script with the name of a program
+	}
 	var read func([]string) (*Effect, error)
 	switch name {
 	case "iptables", "iptables-nft", "iptables-legacy":
@@ -103,6 +106,12 @@ func Read(c shell.Command, placeholder string) (*Effect, error) {
 	slices.SortFunc(e.Services, port.Range.Compare)
 	e.Services = slices.Compact(e.Services)
 	return e, nil
+}
+
+// inSystem says whether a program is looked up, or stands where programs do.
+func inSystem(path string) bool {
+	dir := path[:strings.LastIndexByte(path, '/')+1]
+	return slices.Contains([]string{"", "/sbin/", "/bin/", "/usr/sbin/", "/usr/bin/", "/usr/local/sbin/", "/usr/local/bin/"}, dir)
 }
 
 // reader reads commands with one placeholder.

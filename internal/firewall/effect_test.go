@@ -122,6 +122,7 @@ func TestUnread(t *testing.T) {
 	for line, want := range map[string]string{
 		"logger opened": "no command of a firewall",
 		"iptables -t nat -I PREROUTING -s %IP% -p tcp --dport 2222 -j DNAT --to-destination 10.0.0.5:22": "10.0.0.5:22 (DNAT)",
+		"/home/me/iptables -I INPUT -s %IP% -p tcp --dport 22 -j ACCEPT":                                 "no command of a firewall",
 		"iptables -t mangle -I INPUT -j ACCEPT":                                                          "the table mangle",
 		"iptables -I FORWARD -s %IP% -j ACCEPT":                                                          "to other hosts",
 		"iptables -D INPUT 3":                                                                            "rule 3",

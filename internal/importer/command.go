@@ -44,26 +44,75 @@ func readCommands(line, placeholder string) *commands {
 	}
 	c.comment = parts.Comment
 	var effects []step
-	checks := false
+	var list andOr
 	for i, part := range parts.Commands {
 		inner, err := shell.Unwrap(part)
 		if err != nil {
 			c.refuse(err, part.At, part.Text)
+			list.next(part.After, nil, part.Text)
 			continue
 		}
 		for _, cmd := range inner {
 			e, err := firewall.Read(cmd, placeholder)
+			if err == nil && e.Verb == firewall.Opens {
+				err = list.doubt(cmd.After)
+			}
+			list.next(cmd.After, e, part.Text)
 			if err != nil {
 				whole := pipeline(parts.Commands, i)
 				c.refuse(err, whole.At, line[whole.At:whole.End])
 				break
 			}
-			checks = checks || e.Checks
-			effects = append(effects, step{e, part.At, checks})
+			effects = append(effects, step{e, part.At, list.checks})
 		}
 	}
 	c.add(effects)
 	return c
+}
+
+// andOr is a list of commands joined by && and ||, of which each runs only if those
+// before it end in the right way.
+type andOr struct {
+	last    *firewall.Effect
+	unknown string // a command of which nobody knows how it ends
+	ends    string // one, before or in this list, that may end it all
+	checks  bool   // one of them, or of those before, has looked whether a rule is there
+}
+
+// next takes a command that has been read, or could not be.
+func (l *andOr) next(after string, e *firewall.Effect, text string) {
+	if after != "&&" && after != "||" && after != "|" {
+		*l = andOr{checks: l.checks, ends: l.ends}
+	}
+	l.last = e
+	switch name := program(text); {
+	case e != nil:
+		l.checks = l.checks || e.Checks
+	case name == "exit" || name == "set" || name == "return" || name == "trap":
+		l.ends = text
+	case l.unknown == "" && name != "echo" && name != "printf" && name != "logger" && name != "date": // these only tell
+		l.unknown = text
+	}
+}
+
+func program(text string) string {
+	name, _, _ := strings.Cut(text, " ")
+	return name[strings.LastIndexByte(name, '/')+1:]
+}
+
+// doubt says why a command may not be run at all. Looking for a rule and adding it
+// if it is not there always ends with the rule.
+func (l *andOr) doubt(after string) error {
+	switch {
+	case l.ends != "":
+		return &firewall.Unread{Text: "whether it is run depends on " + quote(l.ends)}
+	case after != "&&" && after != "||":
+	case l.unknown != "":
+		return &firewall.Unread{Text: "whether it is run depends on " + quote(l.unknown)}
+	case (l.last != nil && l.last.Checks) != (after == "||"):
+		return &firewall.Unread{Text: "whether it is run depends on the command before it"}
+	}
+	return nil
 }
 
 // step is an effect and where its command stands.

@@ -2,8 +2,9 @@
 //
 // It guesses nothing. A door is carried over if tirl's lets in nobody and at no
 // port whom the other tool would not have let in; where tirl's lets in less, or
-// otherwise, a remark says so. What cannot be carried over stays in the policy as
-// a comment with the reason. It is pure.
+// otherwise, a remark says so. One exception has a remark too: who could knock over
+// IPv6 but had no command there gets in over IPv6. What cannot be carried over
+// stays in the policy as a comment with the reason. It is pure.
 package importer
 
 import (

@@ -195,11 +195,11 @@ func (k *knockdImport) judge() *policy.Policy {
 		}
 		at := k.at(d, f.Key)
 		k.found = append(k.found, k.config.Source.Diagnose(at, policy.Warning, f.Text, f.Hint))
-		remark := k.sentence(at, f.Text, f.Hint)
+		said := k.sentence(at, f.Text, f.Hint)
 		if f.Key != nil {
-			f.Key.Remark(remark)
+			f.Key.Remark(said)
 		} else {
-			f.Table.Remark(remark)
+			f.Table.Remark(said)
 		}
 	}
 	k.setTiming()
@@ -281,7 +281,11 @@ func (k *knockdImport) openFor(d *door) time.Duration {
 	why := ""
 	switch {
 	case start.after > 0:
-		return min(max(start.after.Round(time.Millisecond), time.Millisecond), policy.MaxOpenFor)
+		length = min(max(start.after.Round(time.Millisecond), time.Millisecond), policy.MaxOpenFor)
+		if closes && d.CmdTimeout > 0 {
+			length = min(length, d.CmdTimeout)
+		}
+		return length
 	case closes && d.CmdTimeout > policy.MaxOpenFor:
 		k.warn(d, "open_for", at, "", "cmd_timeout is longer than a door of tirl can be open")
 		return policy.MaxOpenFor

@@ -230,9 +230,12 @@ func (k *knockdImport) limits(d *door) {
 	if len(c.opens) == 0 {
 		return
 	}
+	const fails = "for a client with an %[1]s address knockd runs this same command, which then fails; tirl's door opens to %[1]s as well"
 	if d.start != nil && d.Start6 == nil && !d.start.v6 && (k.host == nil || k.host.HasIPv6) {
-		k.warn(d, "", at, "add from = [\"0.0.0.0/0\"] to keep IPv6 out",
-			"for a client with an IPv6 address knockd runs this same command, which then fails; tirl's door opens to IPv6 as well")
+		k.warn(d, "", at, `add from = ["0.0.0.0/0"] to keep IPv6 out`, fails, "IPv6")
+	}
+	if d.start != nil && !d.start.v4 {
+		k.warn(d, "", at, `add from = ["::/0"] to keep IPv4 out`, fails, "IPv4")
 	}
 	if d.Start6 != nil && d.start != nil {
 		switch {

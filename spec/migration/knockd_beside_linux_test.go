@@ -16,6 +16,7 @@ import (
 // notHere are doors whose commands need what the server of the test has not.
 var notHere = map[string]string{
 	"nft/quoted":        "its accept in one table is nothing to the drop in another",
+	"conditions/six":    "it works for IPv6 only, and most traces are IPv4's",
 	"ufw/insert":        "it is for another interface",
 	"pairs/openWeb":     "its rules are iptables', and ufw has closed the host",
 	"matches/interface": "it is for another interface and address",
@@ -86,7 +87,7 @@ stop_command  = iptables -D INPUT -s %IP% -p tcp --dport 23 -j ACCEPT
 func TestKnockdBeside(t *testing.T) {
 	t.Parallel()
 	var mu sync.Mutex
-	seen, tried := map[string]int{}, 0
+	seen, known, tried := map[string]int{}, 0, 0
 	t.Run("all", func(t *testing.T) {
 		all := configurations(t)
 		all["quick"] = quick
@@ -99,8 +100,9 @@ func TestKnockdBeside(t *testing.T) {
 				t.Logf("%s has no door that can be tried here", name)
 				continue
 			}
-			tried++
+			known++
 			t.Run(name, func(t *testing.T) {
+				tried++
 				t.Parallel()
 				b := newBoth(t, name, text)
 				doors, of := pairs(name, b.config, b.policy)
@@ -121,6 +123,9 @@ func TestKnockdBeside(t *testing.T) {
 		}
 	})
 	t.Logf("%d configurations", tried)
+	if tried < known {
+		return // by -run
+	}
 	for _, x := range traces {
 		if x.why != "" && seen[x.why] == 0 {
 			t.Errorf("nothing differs because %s", x.why)
