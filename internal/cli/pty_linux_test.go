@@ -109,6 +109,9 @@ func (term *terminal) frame() []string {
 	return strings.Split(controls.ReplaceAllString(all[i:], ""), "\r\n")
 }
 
+// isLeft says whether the screen is as it was, and the cursor is there.
+func (term *terminal) isLeft() bool { return strings.HasSuffix(term.all(), "\x1b[?25h\x1b[?1049l") }
+
 // until waits for something to be shown.
 func (term *terminal) until(what string, ok func() bool) {
 	term.t.Helper()
@@ -206,7 +209,7 @@ func TestWatch(t *testing.T) {
 		t.Fatal(err)
 	}
 	term.ends()
-	term.until("the other screen is left", func() bool { return strings.HasSuffix(term.all(), "\x1b[?25h\x1b[?1049l") })
+	term.until("the other screen is left", term.isLeft)
 	if after := term.modes(); after.Lflag&(unix.ECHO|unix.ICANON|unix.ISIG) != unix.ECHO|unix.ICANON|unix.ISIG || after.Oflag&unix.OPOST == 0 {
 		t.Errorf("the terminal is left in the modes %+v", after)
 	}
@@ -218,8 +221,9 @@ func TestWatch(t *testing.T) {
 		t.Fatal(err)
 	}
 	term.ends()
-	if !strings.HasSuffix(term.all(), "\x1b[?25h\x1b[?1049l") || term.modes().Lflag&unix.ECHO == 0 {
-		t.Errorf("after a signal the terminal has %q", term.all())
+	term.until("the other screen is left", term.isLeft)
+	if term.modes().Lflag&unix.ECHO == 0 {
+		t.Error("after a signal nothing is shown that is typed")
 	}
 	do(pair.Server, "--root", root, "remove")
 }
