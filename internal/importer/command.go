@@ -168,15 +168,15 @@ func (c *commands) add(steps []step) {
 			open = append(open, s)
 			c.after = max(c.after, s.Time)
 		case firewall.Closes:
-			i := slices.IndexFunc(open, func(o step) bool { return slices.Equal(o.Services, s.Services) })
+			rest := slices.DeleteFunc(slices.Clone(open), func(o step) bool { return within(o.Services, s.Services) })
 			switch {
-			case i >= 0 && waited > 0:
-				c.after = waited
-			case i >= 0:
-				open = slices.Delete(open, i, i+1)
-			default:
+			case len(rest) == len(open):
 				c.closes = append(c.closes, s.Services...)
 				c.closesAll = c.closesAll || isAll(s.Services)
+			case waited > 0:
+				c.after = waited
+			default:
+				open = rest
 			}
 		}
 	}
@@ -236,6 +236,15 @@ func leftover(program string) string {
 		return "nft -a list ruleset"
 	}
 	return "iptables -S INPUT"
+}
+
+// within says whether services are among others.
+func within(services, others []port.Range) bool {
+	return isAll(others) || len(services) > 0 && !slices.ContainsFunc(services, func(s port.Range) bool {
+		return !slices.ContainsFunc(others, func(o port.Range) bool {
+			return o.Proto == s.Proto && o.First <= s.First && s.Last <= o.Last
+		})
+	})
 }
 
 // isAll says whether services are all of a protocol.

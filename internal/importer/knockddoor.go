@@ -100,11 +100,7 @@ func covers(c *commands, services []port.Range) bool {
 	if c == nil {
 		return false
 	}
-	return c.closesAll || slices.ContainsFunc(services, func(s port.Range) bool {
-		return slices.ContainsFunc(c.closes, func(o port.Range) bool {
-			return o.Proto == s.Proto && o.First <= s.First && s.Last <= o.Last
-		})
-	})
+	return c.closesAll || len(c.closes) > 0 && slices.ContainsFunc(services, func(s port.Range) bool { return within([]port.Range{s}, c.closes) })
 }
 
 // family is the from of a door that only one family opens in knockd.
