@@ -84,6 +84,9 @@ func (e *Engine) Apply(ctx context.Context, in Input) (Result, error) {
 		if err := ctx.Err(); err != nil {
 			return Result{}, t.failed(err)
 		}
+		if err := e.proveRendered(k, in.Program); err != nil {
+			return Result{}, t.failed(err)
+		}
 		adopted := e.adopt(ctx, in)
 		// A load, and what undoes one that fails, is not interrupted half-way.
 		err := k.New(e.Run).Load(context.WithoutCancel(ctx), in.Program)
@@ -162,6 +165,9 @@ func (e *Engine) loaded(ctx context.Context, in Input, k Kind, holding []held, s
 		return res, inForce(k, err)
 	}
 	res.Rules = kernel.Rules
+	if err := e.proveLoaded(k, in.Program, kernel, &res); err != nil {
+		return res, err
+	}
 
 	var errs []error
 	for _, h := range holding {

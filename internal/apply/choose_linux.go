@@ -62,14 +62,9 @@ func (e *Engine) try(ctx context.Context, k Kind, g *automaton.Program) error {
 		if err := b.Load(ctx, g); err != nil {
 			return err
 		}
-		return verify(ctx, b, g)
+		_, err := readBack(ctx, b, g)
+		return err
 	})
-}
-
-// verify reads back what was loaded.
-func verify(ctx context.Context, b backend.Backend, g *automaton.Program) error {
-	_, err := readBack(ctx, b, g)
-	return err
 }
 
 func readBack(ctx context.Context, b backend.Backend, g *automaton.Program) (*backend.Loaded, error) {

@@ -43,6 +43,10 @@ type Engine struct {
 	Adopt func(ctx context.Context) error
 	// Boots saves what the next boot loads; nil: nothing is saved.
 	Boots Saver
+	// Prove says whether rules do what a program says: those that are to be loaded, and
+	// then what the kernel lists. Its error is a *verify.NotProvedError if they do not, or
+	// if that cannot be told. nil: nothing is proved.
+	Prove func(g *automaton.Program, backend string, rules backend.Ruleset) error
 	// Patience is how long to wait for another tirl to finish; 0 means 10 s.
 	Patience time.Duration
 }
@@ -122,6 +126,27 @@ func (e *Engine) survey(ctx context.Context) []held {
 		all[i] = held{k, loaded, err}
 	}
 	return all
+}
+
+// Held is what one backend has in the kernel.
+type Held struct {
+	Backend string
+	Loaded  *backend.Loaded
+}
+
+// Held reads what the backends have in the kernel. It takes no lock.
+func (e *Engine) Held(ctx context.Context) ([]Held, error) {
+	holding := e.survey(ctx)
+	if err := denied(holding); err != nil {
+		return nil, err
+	}
+	var all []Held
+	for _, h := range holding {
+		if h.loaded != nil {
+			all = append(all, Held{h.Name, h.loaded})
+		}
+	}
+	return all, nil
 }
 
 // denied gives the first error of a survey that is for want of privilege.

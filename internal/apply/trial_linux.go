@@ -101,6 +101,13 @@ func (t *trial) finish(ctx context.Context, in Input, res Result, err error) (Re
 		}
 		return res, nil
 	}
+	if _, refuted := errors.AsType[*RefutedError](err); refuted && t.order != nil {
+		warning, undo := t.e.putBack(ctx, t.order)
+		if undo != nil {
+			return res, errors.Join(err, undo)
+		}
+		return Result{}, &RolledBackError{err, warning}
+	}
 	if err != nil {
 		return res, err
 	}

@@ -57,6 +57,7 @@ type Loaded struct {
 	PolicyHash string // of the policy that it was made from
 	Rules      int    // rules, both families together
 	Text       string // the ruleset as the kernel lists it, without the sources
+	Listing    string // the same as the kernel's own programs print it, to be parsed
 	Places     []Place
 	Grants     []Grant
 	Blocked    bool // an administrator has shut all doors, see Operator

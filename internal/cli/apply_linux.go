@@ -17,6 +17,7 @@ import (
 type applyFlags struct {
 	policy, backend   string
 	dryRun, noConfirm bool
+	noVerify          bool
 	force             bool
 	confirm           time.Duration
 }
@@ -35,6 +36,9 @@ If the policy leaves the backend to tirl, nftables is taken if this host can do
 with it what the policy needs, which is found out by loading the rules in a
 private network namespace; else iptables. Rules that are up to date stay with
 the backend that holds them.
+
+Before anything is loaded, and once more on what the kernel then holds, it is proved
+that the rules do what the policy says; see tirl verify.
 
 You may have locked yourself out. So a watchdog stands ready before anything is
 loaded, and takes the policy back in two minutes, or whatever --confirm says,
@@ -57,6 +61,7 @@ Once it is confirmed, no process of tirl is left.`,
 	cmd.Flags().BoolVar(&f.dryRun, "dry-run", false, "print what would change, and change nothing")
 	cmd.Flags().BoolVar(&f.noConfirm, "no-confirm", false, "keep the policy without asking for a confirmation")
 	cmd.Flags().DurationVar(&f.confirm, "confirm", 2*time.Minute, "`time` until the policy is taken back unless confirmed")
+	cmd.Flags().BoolVar(&f.noVerify, "no-verify", false, "load the rules without a proof that they do what the policy says")
 	cmd.Flags().BoolVar(&f.force, "force", false, "load the policy though it would lock you out")
 	cmd.MarkFlagsMutuallyExclusive("confirm", "no-confirm")
 	return cmd
@@ -101,7 +106,11 @@ func (a *app) apply(cmd *cobra.Command, f applyFlags) error {
 	if !f.noConfirm {
 		in.Wait = f.confirm
 	}
-	res, err := a.engine().Apply(cmd.Context(), in)
+	e := a.engine()
+	if f.noVerify {
+		e.Prove = nil
+	}
+	res, err := e.Apply(cmd.Context(), in)
 	if err != nil {
 		return a.explainFailure(err)
 	}

@@ -106,6 +106,7 @@ func (a *app) commands() []*cobra.Command {
 		a.fmtCommand(),
 		a.renderCommand(),
 		a.explainCommand(),
+		a.verifyCommand(),
 		a.knockCommand(),
 		a.connectCommand(),
 		a.versionCommand(),

@@ -57,6 +57,7 @@ func (a *app) engine() *apply.Engine {
 		Launch:  a.launch,
 		Adopt:   adoptAll,
 		Boots:   boots{a.dir},
+		Prove:   prove,
 		Conns: func(services ...port.Range) ([]session.Conn, error) {
 			return session.List(os.DirFS("/"), services...)
 		},
@@ -139,6 +140,8 @@ func (a *app) explainFailure(err error) error {
 		return fail(exitUnsupported, err, hint)
 	case confirmFailure(err) != nil:
 		return confirmFailure(err)
+	case notProved(err):
+		return fail(exitFindings, err, "see what tirl verify says of it, with the same -c and --backend")
 	case errors.Is(err, os.ErrPermission):
 		return fail(exitFailed, err, "sudo tirl "+commandLine(a.args))
 	case errors.Is(err, apply.ErrBusy):

@@ -45,6 +45,61 @@ func (s *space) all() box {
 	return b
 }
 
+// possible leaves out what the kernel drops whatever the rules say: packets from a
+// loopback address that do not come in by the loopback device (ip_route_input_slow(),
+// net/ipv4/route.c; ip6_rcv_core(), net/ipv6/ip6_input.c).
+func (s *space) possible(b box, remote bool) []box {
+	lo := s.ifaceSet(func(n string) bool { return n == "lo" })
+	if remote {
+		b.ifaces &^= lo
+	}
+	loopback := newBitset(len(s.srcs))
+	for i, a := range s.srcs {
+		if a.addr.IsLoopback() {
+			loopback.add(i)
+		}
+	}
+	var out []box
+	inside, rest := b.splitSources(loopback)
+	if rest != nil {
+		out = append(out, *rest)
+	}
+	if inside != nil {
+		if lo, _ := inside.splitIfaces(lo); lo != nil {
+			out = append(out, *lo)
+		}
+	}
+	return out
+}
+
+// plainFirst cuts boxes so that packets that begin something with this host, from a
+// device that nobody names, come before all others.
+func (s *space) plainFirst(boxes []box) []box {
+	var plain, odd []box
+	for _, b := range boxes {
+		for _, split := range []func(box) (yes, no *box){
+			func(b box) (yes, no *box) { return b.splitConns(ruleset.New) },
+			func(b box) (yes, no *box) { return b.splitDests(ruleset.Local) },
+			func(b box) (yes, no *box) { return b.splitIfaces(1 << (len(s.ifaces) - 1)) },
+			func(b box) (yes, no *box) { return b.splitFlags(begins()) },
+		} {
+			yes, no := split(b)
+			if no != nil {
+				odd = append(odd, *no)
+			}
+			if yes == nil {
+				b.conns = 0
+				break
+			}
+			b = *yes
+		}
+		if b.conns != 0 {
+			plain = append(plain, b)
+		}
+	}
+	return append(plain, odd...)
+}
+
 func lowBits(n int) uint64 {
 	if n >= 64 {
 		return ^uint64(0)
@@ -170,7 +225,7 @@ func (s *space) packet(b box, srcs bitset) automaton.Packet {
 		Src:   s.srcs[b.srcs.and(srcs).first()].addr,
 		To:    port.Port{Proto: a.proto, Number: plainPort(a)},
 		TTL:   64,
-		Iface: s.ifaces[highest(b.ifaces)],
+		Iface: s.device(highest(b.ifaces)),
 		Conn:  plainest(b.conns, connOrder()),
 		Dest:  plainest(b.dests, destOrder()),
 	}
@@ -184,6 +239,14 @@ func (s *space) packet(b box, srcs bitset) automaton.Packet {
 		p.ICMP = plainICMP(a.proto, b.icmp)
 	}
 	return p
+}
+
+// device names a device, unless it is any that nobody names.
+func (s *space) device(i int) string {
+	if i == len(s.ifaces)-1 {
+		return ""
+	}
+	return s.ifaces[i]
 }
 
 // plainPort avoids 0, which no packet of a real program goes to.
@@ -245,17 +308,12 @@ func plainFlags(set uint64) uint8 {
 	return 0
 }
 
+// plainSPort leaves the source port open (0) if it can.
 func (s *space) plainSPort(set uint64) uint16 {
-	at := highest(set)
-	n := s.sports[at]
-	end := uint16(65535)
-	if at+1 < len(s.sports) {
-		end = s.sports[at+1] - 1
+	if set&1 != 0 {
+		return 0
 	}
-	if n <= 40000 && 40000 <= end {
-		return 40000
-	}
-	return n
+	return s.sports[highest(set)]
 }
 
 func plainICMP(p port.Proto, set [4]uint64) uint8 {

@@ -83,21 +83,27 @@ func addDifference(found []Difference, d Difference) []Difference {
 
 // realize makes packets of the way to a suspect.
 func (e *explorer) realize(s suspect) (Difference, bool) {
+	packets, _ := e.way(s)
+	d, ok := trial(e.g, e.m.rs, spread(packets))
+	if !ok {
+		return d, false
+	}
+	return shrink(e.g, e.m.rs, d), true
+}
+
+// way makes packets of the way to a suspect, and of its last packet.
+func (e *explorer) way(s suspect) (packets []automaton.Packet, src bitset) {
 	events := []event{s.event}
+	path := []int{s.node}
 	for i := s.node; e.nodes[i].parent >= 0; i = e.nodes[i].parent {
 		events = append(events, e.nodes[i].event)
-	}
-	var path []int
-	for i := s.node; i >= 0; i = e.nodes[i].parent {
-		path = append(path, i)
+		path = append(path, e.nodes[i].parent)
 	}
 	slices.Reverse(events)
 	slices.Reverse(path)
-	src := s.event.b.srcs.and(e.nodes[s.node].srcs)
-	one := newBitset(len(e.sp.srcs))
-	one.add(src.first())
-	same := e.sp.sameSources(one)
-	var packets []automaton.Packet
+	src = newBitset(len(e.sp.srcs))
+	src.add(s.event.b.srcs.and(e.nodes[s.node].srcs).first())
+	same := e.sp.sameSources(src)
 	for i, ev := range events {
 		at := e.nodes[path[i]].at + packetGap
 		switch {
@@ -109,15 +115,10 @@ func (e *explorer) realize(s suspect) (Difference, bool) {
 			}
 			packets = append(packets, p)
 		case ev.bucket:
-			packets = append(packets, e.fromNeighbour(one, at))
+			packets = append(packets, e.fromNeighbour(src, at))
 		}
 	}
-	packets = append(e.grantsFirst(events, one), packets...)
-	d, ok := trial(e.g, e.m.rs, spread(packets))
-	if !ok {
-		return d, false
-	}
-	return shrink(e.g, e.m.rs, d), true
+	return append(e.grantsFirst(events, src), packets...), src
 }
 
 // spread sees to it that time never goes back.
@@ -161,12 +162,9 @@ func (e *explorer) grantsFirst(events []event, src bitset) []automaton.Packet {
 
 // plain is a packet that begins something.
 func (e *explorer) plain(to port.Port, src bitset, at time.Duration) automaton.Packet {
-	p := automaton.Packet{Time: at, Src: e.sp.srcs[src.first()].addr, To: to, TTL: 64, Iface: e.sp.ifaces[len(e.sp.ifaces)-1]}
-	switch to.Proto {
-	case port.TCP:
-		p.Flags, p.SrcPort = automaton.SYN, 40000
-	case port.UDP:
-		p.SrcPort = 40000
+	p := automaton.Packet{Time: at, Src: e.sp.srcs[src.first()].addr, To: to, TTL: 64}
+	if to.Proto == port.TCP {
+		p.Flags = automaton.SYN
 	}
 	return p
 }

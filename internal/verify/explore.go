@@ -21,10 +21,12 @@ type explorer struct {
 
 	grantElems map[int][]elemKey // by class: the elements that stand for its grant
 	exact      map[int]bool      // classes whose grants are followed
-	coarse     map[int]bool      // sets that neighbours of the source share
-	buckets    bool              // the ruleset has a bucket that matters, and so has the policy
-	anyTTL     map[int]bool      // sets that all TTLs of the source share: only grants are in them
-	bucketMade []elem            // what the shared sets hold when there is a bucket
+	entries    []entrance
+	plainest   bool         // try plain packets before others
+	coarse     map[int]bool // sets that neighbours of the source share
+	buckets    bool         // the ruleset has a bucket that matters, and so has the policy
+	anyTTL     map[int]bool // sets that all TTLs of the source share: only grants are in them
+	bucketMade []elem       // what the shared sets hold when there is a bucket
 
 	nodes   []visit
 	seen    map[string]bitset // states, with the sources that were tried in them
@@ -35,7 +37,22 @@ type explorer struct {
 	kinds    map[suspectKind]bool
 	mixed    map[int]bool // classes whose grants the two sides treat otherwise
 	fault    *ruleset.UnknownError
+	uneven   *suspect // a packet that one side's bucket counts, and the other's does not
 	max      int
+}
+
+// entrance is where the rules begin to depend on the source, or are through without
+// having asked for it, for packets of which the policy says the same everywhere or that it
+// hears.
+type entrance struct {
+	at      pause
+	through bool // the rules are through, with got
+	path    *path
+	got     ruleset.Verdict
+	b       box
+	heard   bool
+	service bool
+	want    verdictOf
 }
 
 // visit is a state that was come to, and how.
@@ -80,22 +97,23 @@ type suspectKind struct {
 // something is not understood, or after max states.
 func (e *explorer) explore() error {
 	e.nodes, e.seen, e.done = nil, make(map[string]bitset), make(map[string]bitset)
-	e.waiting, e.suspects, e.kinds = nil, nil, make(map[suspectKind]bool)
+	e.waiting, e.suspects, e.kinds, e.uneven = nil, nil, make(map[suspectKind]bool), nil
 	e.push(state{since: none, bucket: none}, fullBitset(len(e.sp.srcs)), visit{parent: -1})
+	e.enter()
 	for i := 0; i < len(e.nodes); i++ {
 		e.visit(i)
 		if e.m.unknown != nil {
 			return e.m.unknown
 		}
-		if e.fault != nil {
-			return e.fault
-		}
 		if len(e.nodes) > e.max {
 			return &ruleset.UnknownError{Line: 1, What: fmt.Sprintf("more than %d states", e.max)}
 		}
 		if len(e.suspects) >= maxSuspects {
-			return nil
+			break
 		}
+	}
+	if e.fault != nil {
+		return e.fault
 	}
 	return nil
 }
@@ -145,17 +163,71 @@ func (e *explorer) visit(i int) {
 			e.neighbour(i)
 		}
 	}
-	b := e.scope.narrow(e.sp.all())
-	b.srcs = v.srcs
 	exact := make(map[int]bool)
 	for c := range e.exact {
 		exact[c] = slices.ContainsFunc(v.state.grants, func(g exactGrant) bool { return g.class == c })
 	}
-	e.m.execute(b, v.state.elems, func(p *path, got ruleset.Verdict) {
-		e.s.judge(v.state.place, v.state.bucket != none, exact, p.b, p.g, p.limit, func(want verdictOf) {
+	for j := range e.entries {
+		e.through(i, &e.entries[j], exact)
+	}
+}
+
+// enter finds out what does not depend on the source, and holds it against the policy
+// once for all.
+func (e *explorer) enter() {
+	e.entries = nil
+	add := func(in entrance, b box) {
+		e.s.sift(b, func(v verdictOf) {
+			if in.through {
+				e.compareVerdict(0, in.path, in.got, v)
+				return
+			}
+			in.b, in.want = v.b, v
+			e.entries = append(e.entries, in)
+		}, func(v verdictOf, service bool) {
+			in.b, in.heard, in.service = v.b, true, service
+			e.entries = append(e.entries, in)
+			in.heard, in.service = false, false
+		})
+	}
+	boxes := e.sp.possible(e.scope.narrow(e.sp.all()), e.scope.Remote)
+	if e.plainest {
+		boxes = e.sp.plainFirst(boxes)
+	}
+	for _, b := range boxes {
+		e.m.until(b,
+			func(at pause) { add(entrance{at: at}, at.p.b) },
+			func(p *path, got ruleset.Verdict) { add(entrance{through: true, path: p, got: got}, p.b) })
+	}
+}
+
+// through sends the packets of an entrance from the source of a state.
+func (e *explorer) through(i int, in *entrance, exact map[int]bool) {
+	v := &e.nodes[i]
+	b := in.b
+	yes, _ := b.splitSources(v.srcs)
+	if yes == nil {
+		return
+	}
+	place, bucket, elems := v.state.place, v.state.bucket != none, v.state.elems
+	compare := func(p *path, got ruleset.Verdict) {
+		if !in.heard {
+			want := in.want
+			want.b, want.g, want.limit = p.b, p.g, p.limit
+			e.compare(i, p, got, want)
+			return
+		}
+		e.s.judge(place, bucket, exact, verdictOf{b: p.b, g: p.g, limit: p.limit, grant: -1}, in.service, func(want verdictOf) {
 			e.compare(i, p, got, want)
 		})
-	})
+	}
+	if !in.through {
+		e.m.goOn(in.at, *yes, elems, compare)
+		return
+	}
+	p := in.path.with(*yes)
+	p.elems = elems
+	compare(p, in.got)
 }
 
 // neighbour makes the bucket of a source without it having sent a packet.
@@ -174,21 +246,14 @@ func (e *explorer) neighbour(i int) {
 // compare holds what the two sides make of a packet against each other, and goes on to
 // the states that follow.
 func (e *explorer) compare(i int, p *path, got ruleset.Verdict, want verdictOf) {
-	ev := event{packet: true, b: want.b, g: want.g, limit: want.limit}
-	said := verdictName(e.sp, got, want.b)
-	if said == automaton.Accept.String() && leavesRegister(p.reg) {
-		said = "accept, with meta priority left behind"
-	}
-	if said != want.verdict.String() {
-		e.suspect(suspect{node: i, event: ev, want: want.verdict, got: said, why: want.reason})
-	}
+	ev := e.compareVerdict(i, p, got, want)
 	for i := range p.elems {
 		if set := p.elems[i].key.set; e.anyTTL[set] && e.fault == nil {
 			e.fault = &ruleset.UnknownError{Line: e.m.sets[set].line, What: "set `" + e.m.sets[set].name + "` holds more than grants, and is the same for all TTLs of a source"}
 		}
 	}
 	e.compareGrants(p, want)
-	e.compareBucket(p, want)
+	e.compareBucket(p, want, suspect{node: i, event: ev})
 	v := &e.nodes[i]
 	next := state{place: v.state.place, since: v.state.since, bucket: v.state.bucket, elems: p.elems}
 	next.grants = e.nextGrants(v.state.grants, want.grant)
@@ -202,6 +267,19 @@ func (e *explorer) compare(i int, p *path, got ruleset.Verdict, want verdictOf) 
 		}
 	}
 	e.follow(i, next, want, ev)
+}
+
+// compareVerdict holds the verdicts of a packet against each other.
+func (e *explorer) compareVerdict(i int, p *path, got ruleset.Verdict, want verdictOf) event {
+	ev := event{packet: true, b: want.b, g: want.g, limit: want.limit}
+	said := verdictName(e.sp, got, want.b)
+	if said == automaton.Accept.String() && leavesRegister(p.reg) {
+		said = "accept, with meta priority left behind"
+	}
+	if said != want.verdict.String() {
+		e.suspect(suspect{node: i, event: ev, want: want.verdict, got: said, why: want.reason})
+	}
+	return ev
 }
 
 func leavesRegister(r reg) bool { return r.kind == byPort || r.kind == number && r.v != 0 }
@@ -268,16 +346,16 @@ func (e *explorer) nextGrants(had []exactGrant, class int) []exactGrant {
 
 // compareBucket sees to it that the two sides ask a bucket at the same packets, and
 // that sets that neighbours share are those of the bucket.
-func (e *explorer) compareBucket(p *path, want verdictOf) {
+func (e *explorer) compareBucket(p *path, want verdictOf, at suspect) {
 	if e.buckets && ((p.paid != 0) != want.paid || p.paid > 1) {
-		e.unequalBuckets(p)
+		e.unevenBuckets(p, at)
 	}
 	if len(e.coarse) == 0 {
 		return
 	}
 	touched := slices.ContainsFunc(append(slices.Clone(p.made), p.gone...), func(k elemKey) bool { return e.coarse[k.set] })
 	if touched != want.paid {
-		e.unequalBuckets(p)
+		e.unevenBuckets(p, at)
 		return
 	}
 	if !touched {
@@ -301,11 +379,14 @@ func (e *explorer) compareBucket(p *path, want verdictOf) {
 	if !slices.EqualFunc(shared, e.bucketMade, func(a, b elem) bool {
 		return a.key == b.key && slices.Equal(a.timers, b.timers)
 	}) {
-		e.unequalBuckets(p)
+		e.unevenBuckets(p, at)
 	}
 }
 
-func (e *explorer) unequalBuckets(p *path) {
+func (e *explorer) unevenBuckets(p *path, at suspect) {
+	if e.uneven == nil {
+		e.uneven = &at
+	}
 	if e.fault == nil {
 		e.fault = &ruleset.UnknownError{Line: max(p.line, 1), What: "the limit counts other packets than the policy's"}
 	}

@@ -28,6 +28,7 @@ type machine struct {
 	// limited = false: no bucket is ever empty.
 	limited bool
 	leaf    func(*path, ruleset.Verdict)
+	suspend func(pause) // if set, a path stops where it first asks for the source
 	unknown error
 }
 
@@ -126,6 +127,14 @@ type frame struct {
 	up   *frame
 }
 
+// pause is where a path stands in a rule.
+type pause struct {
+	n  *node
+	i  int
+	p  *path
+	up *frame
+}
+
 // outcome are the ways on from one statement.
 type outcome struct{ yes, no []*path }
 
@@ -191,6 +200,38 @@ func (m *machine) execute(b box, elems []elem, leaf func(*path, ruleset.Verdict)
 	m.enter(&path{b: b, elems: elems})
 }
 
+// until runs a set of packets up to where the rules first ask for their source.
+func (m *machine) until(b box, pauses func(pause), leaf func(*path, ruleset.Verdict)) {
+	m.suspend = pauses
+	m.execute(b, nil, leaf)
+	m.suspend = nil
+}
+
+// goOn runs a paused path for fewer packets, from a source with these elements.
+func (m *machine) goOn(at pause, b box, elems []elem, leaf func(*path, ruleset.Verdict)) {
+	m.leaf = leaf
+	p := at.p.with(b)
+	p.elems = elems
+	if at.n.removes != nil {
+		m.run(at.n, p, at.up)
+		return
+	}
+	m.resume(at.n, at.i, p, at.up)
+}
+
+// asksForSource says whether a statement has to do with what a set holds of the source.
+func (m *machine) asksForSource(st ruleset.Statement) bool {
+	switch st := st.(type) {
+	case ruleset.Lookup:
+		return m.rs.Sets[st.Set].Dynamic
+	case ruleset.Load:
+		return m.rs.Sets[st.Set].Dynamic
+	case ruleset.Write, ruleset.HashLimit:
+		return true
+	}
+	return false
+}
+
 // enter begins with the hook that the path has come to.
 func (m *machine) enter(p *path) {
 	if p.hook == len(m.hooks) {
@@ -238,6 +279,10 @@ func (m *machine) run(n *node, p *path, up *frame) {
 			continue
 		}
 		if n.removes != nil {
+			if m.suspend != nil {
+				m.suspend(pause{n, 0, p, up})
+				return
+			}
 			p = m.takeAll(p, n.removes)
 			n = n.next
 			continue
@@ -275,6 +320,10 @@ func (m *machine) run(n *node, p *path, up *frame) {
 // other paths to their ends.
 func (m *machine) tests(n *node, i int, p *path, up *frame) (*path, bool) {
 	for ; i < len(n.tests); i++ {
+		if m.suspend != nil && m.asksForSource(n.tests[i]) {
+			m.suspend(pause{n, i, p, up})
+			return nil, false
+		}
 		if holds, ok := m.absent(n, n.tests[i], p); ok {
 			if !holds {
 				return p, false

@@ -18,7 +18,6 @@ type meaning struct {
 	trusted               bitset // sources
 	public, service       bitset
 	heard                 bitset // guard: of a protocol that some knock uses
-	judgedProtos          bitset // guard: TCP and UDP
 	answered              bitset // TCP and UDP
 	tcp                   bitset
 	protos                bitset // firewall: public protocols
@@ -56,7 +55,6 @@ func newMeaning(g *automaton.Program, sp *space, limited bool) *meaning {
 	s.service = sp.ports(g.Hidden())
 	s.tcp = sp.protos(uint32(port.TCP), uint32(port.TCP))
 	s.answered = s.tcp.or(sp.protos(uint32(port.UDP), uint32(port.UDP)))
-	s.judgedProtos = s.answered
 	s.heard = newBitset(len(sp.atoms))
 	for i, a := range sp.atoms {
 		if g.Heard(a.proto) {
@@ -136,14 +134,26 @@ type judging struct {
 	bucket bool
 	exact  map[int]bool // classes whose grants are known: whether the source holds them
 	emit   func(verdictOf)
+	hear   func(v verdictOf, service bool) // what is heard, or goes to a service
 }
 
-// judge gives what becomes of all packets of a box from a source that stands at
-// place, and has a bucket or not. Choices that a path through the rules has made
-// are taken over; others are made here.
-func (s *meaning) judge(place automaton.State, bucket bool, exact map[int]bool, b box, g []held, limit choice, emit func(verdictOf)) {
-	j := &judging{s, place, bucket, exact, emit}
-	j.exempt(verdictOf{b: b, g: g, limit: limit, grant: -1})
+// sift gives what becomes of the packets of a box wherever their source stands, and
+// hands over those that are heard.
+func (s *meaning) sift(b box, emit func(verdictOf), hear func(v verdictOf, service bool)) {
+	j := &judging{meaning: s, emit: emit, hear: hear}
+	j.exempt(verdictOf{b: b, grant: -1})
+}
+
+// judge gives what becomes of packets that sift has handed over, from a source that
+// stands at place, and has a bucket or not. Choices that a path through the rules has
+// made are taken over; others are made here.
+func (s *meaning) judge(place automaton.State, bucket bool, exact map[int]bool, v verdictOf, service bool, emit func(verdictOf)) {
+	j := &judging{meaning: s, place: place, bucket: bucket, exact: exact, emit: emit}
+	if service {
+		j.granted(v, 0)
+	} else {
+		j.refuse(v, service)
+	}
 }
 
 func (j *judging) let(v verdictOf, why automaton.Reason) {
@@ -268,7 +278,7 @@ func (j *judging) freshDest(v verdictOf, service bool) {
 				} else {
 					notOurs(v)
 				}
-			}, func(v verdictOf) { j.hear(v, service) })
+			}, func(v verdictOf) { j.heardOf(v, service) })
 		}, func(v verdictOf) {
 			if ours {
 				j.drop(v, automaton.NotUnicast)
@@ -294,23 +304,19 @@ func (j *judging) freshDest(v verdictOf, service bool) {
 	})
 }
 
-// hear is the normative order: grant, limit, once, step, open, verdict.
-func (j *judging) hear(v verdictOf, service bool) {
-	if !j.g.Firewall && !service {
-		yes, no := v.b.splitPorts(j.judgedProtos.and(j.heard))
-		parts(v, yes, no, func(v verdictOf) { j.refuse(v, service) }, func(v verdictOf) { j.let(v, automaton.NotOurs) })
+// heardOf leaves alone what guard mode does not hear. The rest comes in the normative
+// order: grant, limit, once, step, open, verdict.
+func (j *judging) heardOf(v verdictOf, service bool) {
+	if j.g.Firewall {
+		j.hear(v, service)
 		return
 	}
-	if !j.g.Firewall {
-		yes, no := v.b.splitPorts(j.judgedProtos)
-		parts(v, yes, no, func(v verdictOf) { j.granted(v, 0) }, func(v verdictOf) { j.let(v, automaton.NotOurs) })
-		return
+	protos := j.answered
+	if !service {
+		protos = protos.and(j.heard)
 	}
-	if service {
-		j.granted(v, 0)
-		return
-	}
-	j.refuse(v, service)
+	yes, no := v.b.splitPorts(protos)
+	parts(v, yes, no, func(v verdictOf) { j.hear(v, service) }, func(v verdictOf) { j.let(v, automaton.NotOurs) })
 }
 
 // granted looks for a grant of class i or a later one.

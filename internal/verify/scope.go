@@ -17,6 +17,7 @@ type Scope struct {
 	NoExpiry bool           // nobody waits until a place or a grant ends
 	Tracked  bool           // connection tracking calls every packet NEW or ESTABLISHED
 	Unicast  bool           // every packet is sent to an address of the host
+	Remote   bool           // no packet comes in by the loopback device
 }
 
 // scopeWords are the words for parts of a scope, in the order of Scope.String.
@@ -36,6 +37,7 @@ func scopeWords() []struct {
 		{"no-expiry", "no place and no grant ends", func(s *Scope) { s.NoExpiry = true }, func(s Scope) bool { return s.NoExpiry }},
 		{"tracked", "every packet is NEW or ESTABLISHED", func(s *Scope) { s.Tracked = true }, func(s Scope) bool { return s.Tracked }},
 		{"unicast", "every packet is sent to an address of this host", func(s *Scope) { s.Unicast = true }, func(s Scope) bool { return s.Unicast }},
+		{"remote", "no packet comes in by the loopback device", func(s *Scope) { s.Remote = true }, func(s Scope) bool { return s.Remote }},
 	}
 }
 

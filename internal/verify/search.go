@@ -8,6 +8,7 @@ import (
 
 	"tirl/internal/automaton"
 	"tirl/internal/port"
+	"tirl/internal/verify/ruleset"
 )
 
 func addrFrom(b [16]byte) netip.Addr { return netip.AddrFrom16(b) }
@@ -22,7 +23,12 @@ func (e *explorer) search() []Difference {
 			found = addDifference(found, shrink(e.g, e.m.rs, d))
 		}
 	}
-	for i := range min(len(e.g.Doors), maxSearchDoors) {
+	if e.uneven != nil {
+		for _, packets := range e.countings(*e.uneven) {
+			try(packets)
+		}
+	}
+	for i := 0; i < min(len(e.g.Doors), maxSearchDoors) && len(found) == 0; i++ {
 		for _, packets := range e.likely(i) {
 			try(packets)
 		}
@@ -36,7 +42,7 @@ func (e *explorer) search() []Difference {
 
 const (
 	maxSearchDoors = 4
-	randomTrials   = 3000
+	randomTrials   = 50
 )
 
 // company are addresses that stand near a source, or far from it.
@@ -137,32 +143,76 @@ func (e *explorer) waits(d *automaton.Door) []time.Duration {
 	return out
 }
 
-// drains empty the bucket at some place of a sequence, and go on at once or after
-// some tokens have come in again.
+// drains empty the bucket on the way to a door, and go on at once or once some tokens
+// have come in again.
 func (e *explorer) drains(d *automaton.Door, whole []port.Port, srcs bitset) [][]automaton.Packet {
 	var out [][]automaton.Packet
+	for _, rest := range e.emptied(d, srcs) {
+		out = append(out, append([]automaton.Packet{e.plain(whole[0], srcs, 0)}, rest...))
+	}
+	return out
+}
+
+// countings go on from a packet that only one of two buckets has counted, until it
+// shows.
+func (e *explorer) countings(s suspect) [][]automaton.Packet {
+	way, src := e.way(s)
+	var out [][]automaton.Packet
+	for i := range min(len(e.g.Doors), maxSearchDoors) {
+		if !e.s.admits[i].meets(src) {
+			continue
+		}
+		for _, rest := range e.emptied(&e.g.Doors[i], src) {
+			last := way[len(way)-1].Time
+			packets := append(slices.Clone(way), e.plain(e.g.Doors[i].Knocks[0], src, last))
+			for _, p := range rest {
+				p.Time += last
+				packets = append(packets, p)
+			}
+			out = append(out, packets)
+		}
+	}
+	return out
+}
+
+// emptied repeats a door's first knock about as often as a bucket has tokens, and then
+// does the rest.
+func (e *explorer) emptied(d *automaton.Door, srcs bitset) [][]automaton.Packet {
 	depth := e.g.PerSource * automaton.BucketDepth
 	if depth > maxDrain/8 {
 		return nil
 	}
-	for cut := 1; cut < len(whole); cut++ {
-		for _, n := range []int{depth / 2, depth - cut, depth, depth + 1, 2 * depth, 4 * depth} {
-			for _, pause := range []time.Duration{0, time.Second / time.Duration(e.g.PerSource), time.Second} {
-				var packets []automaton.Packet
-				at := time.Duration(0)
-				for i, k := range whole {
-					if i == cut {
-						for range max(n, 0) {
-							packets = append(packets, e.plain(whole[cut-1], srcs, at))
-						}
-					}
-					packets = append(packets, e.plain(k, srcs, at))
-					if i >= cut {
-						at += pause
-					}
+	r := e.g.Classes[d.Class].Services[0]
+	rest := append(slices.Clone(d.Knocks[1:]), port.Port{Proto: r.Proto, Number: r.First})
+	// Bursts of packets, each with how long after the first it comes. In between an
+	// element of a set may end whose time was not set anew.
+	type burst struct {
+		at time.Duration
+		n  int
+	}
+	var plans [][]burst
+	for n := depth - 6; n <= depth+2; n++ {
+		plans = append(plans, []burst{{0, n}}, []burst{{0, depth + 1}, {time.Second, depth / 2}, {automaton.BucketLife + time.Millisecond, n - depth/2 + 2}})
+	}
+	for _, n := range []int{depth / 4, depth / 2, 2 * depth, 4 * depth, 12 * depth} {
+		plans = append(plans, []burst{{0, n}})
+	}
+	var out [][]automaton.Packet
+	for _, plan := range plans {
+		for _, pause := range []time.Duration{0, time.Second / time.Duration(e.g.PerSource)} {
+			var packets []automaton.Packet
+			at := time.Duration(0)
+			for _, b := range plan {
+				at = b.at
+				for range max(b.n, 0) {
+					packets = append(packets, e.plain(d.Knocks[0], srcs, at))
 				}
-				out = append(out, packets)
 			}
+			for _, k := range rest {
+				packets = append(packets, e.plain(k, srcs, at))
+				at += pause
+			}
+			out = append(out, packets)
 		}
 	}
 	return out
@@ -202,4 +252,50 @@ func (e *explorer) random(rng *rand.Rand) []automaton.Packet {
 		}
 	}
 	return packets
+}
+
+// maxSweeps is how many plain sweeps Sweeps tries one after the other.
+const maxSweeps = 4
+
+// sweepGap is from one packet of a sweep to the next: what a fast scanner does.
+const sweepGap = 5 * time.Microsecond
+
+// Sweeps says how many plain sweeps over all ports of a protocol, one after the other,
+// a ruleset needs to let a stranger in to the service of some door, and at which: an
+// attack that knows nothing. 0: that many and more do not.
+func Sweeps(g *automaton.Program, rs *ruleset.Ruleset) (n int, proto port.Proto, service port.Port) {
+	for n := 1; n <= maxSweeps; n++ {
+		for _, proto := range []port.Proto{port.TCP, port.UDP} {
+			for _, r := range g.Hidden() {
+				service := port.Port{Proto: r.Proto, Number: r.First}
+				if swept(rs, n, proto, service) {
+					return n, proto, service
+				}
+			}
+		}
+	}
+	return 0, 0, port.Port{}
+}
+
+func swept(rs *ruleset.Ruleset, n int, proto port.Proto, service port.Port) bool {
+	sim := NewSimulator(rs)
+	p := automaton.Packet{Src: netip.MustParseAddr("192.0.2.7"), TTL: 64}
+	send := func(to port.Port) bool {
+		p.To, p.Flags = to, 0
+		if to.Proto == port.TCP {
+			p.Flags = automaton.SYN
+		}
+		got, err := sim.Packet(p)
+		p.Time += sweepGap
+		return err == nil && got.Verdict == automaton.Accept.String()
+	}
+	if send(service) {
+		return false // it is open to everybody
+	}
+	for range n {
+		for i := 1; i <= 65535; i++ {
+			send(port.Port{Proto: proto, Number: uint16(i)})
+		}
+	}
+	return send(service)
 }

@@ -1,10 +1,9 @@
 package verify
 
 import (
-	"fmt"
+	"encoding/binary"
 	"net/netip"
 	"slices"
-	"strings"
 	"time"
 
 	"tirl/internal/automaton"
@@ -39,8 +38,12 @@ type entryOf struct {
 	limit *tokens
 }
 
-// tokens counts as net/netfilter/nft_limit.c does: in nanoseconds of credit.
-type tokens struct{ credit, last time.Duration }
+// tokens counts as net/netfilter/nft_limit.c does: in nanoseconds of credit. A bucket
+// keeps the numbers that it was made with, whatever rule asks it later.
+type tokens struct {
+	credit, last time.Duration
+	limit        ruleset.Limit
+}
 
 // maxMarks is how many marks a list of the recent match keeps of a source
 // (ip_pkt_list_tot).
@@ -189,7 +192,7 @@ func (s *Simulator) statement(line int, st ruleset.Statement) bool {
 			b = newTokens(st.Limit, s.at)
 			s.global[st.Limit] = b
 		}
-		return b.ask(st.Limit, s.at)
+		return b.ask(s.at)
 	}
 	return s.fail(line, "a statement of this kind")
 }
@@ -269,7 +272,7 @@ func (s *Simulator) number(line int, f ruleset.Field) (uint32, bool) {
 
 // key gives the key of a dynamic set. False: the packet has no such fields.
 func (s *Simulator) key(line int, fields []ruleset.Field) (string, bool) {
-	var b strings.Builder
+	b := make([]byte, 0, 32)
 	for _, f := range fields {
 		if f.Kind == ruleset.FieldSrc {
 			if f.Family&s.family() == 0 {
@@ -279,17 +282,16 @@ func (s *Simulator) key(line int, fields []ruleset.Field) (string, bool) {
 			if err != nil {
 				return "", s.fail(line, err.Error())
 			}
-			b.WriteString(net.String())
+			b = append(b, net.Addr().AsSlice()...)
 		} else {
 			n, ok := s.number(line, f)
 			if !ok {
 				return "", false
 			}
-			fmt.Fprint(&b, n)
+			b = binary.BigEndian.AppendUint32(b, n)
 		}
-		b.WriteByte(' ')
 	}
-	return b.String(), true
+	return string(b), true
 }
 
 // element finds an element of a set that packets do not change.
@@ -440,7 +442,7 @@ func (s *Simulator) write(line int, w ruleset.Write) bool {
 	if w.Timeout > 0 && (made || w.Op == ruleset.Update) {
 		e.ends = s.at + w.Timeout
 	}
-	return w.Limit == nil || e.limit != nil && e.limit.ask(*w.Limit, s.at)
+	return w.Limit == nil || e.limit != nil && e.limit.ask(s.at)
 }
 
 func (s *Simulator) hashLimit(line int, h ruleset.HashLimit) bool {
@@ -456,26 +458,26 @@ func (s *Simulator) hashLimit(line int, h ruleset.HashLimit) bool {
 		b = newTokens(h.Limit, s.at)
 		s.hashes[h.Name][key] = b
 	}
-	return b.ask(h.Limit, s.at)
+	return b.ask(s.at)
 }
-
-func (l limitOf) cost() time.Duration { return l.Per / time.Duration(max(l.Count, 1)) }
-
-// limitOf gives a limit its arithmetic.
-type limitOf ruleset.Limit
 
 func newTokens(l ruleset.Limit, at time.Duration) *tokens {
-	return &tokens{limitOf(l).cost() * time.Duration(l.Burst), at}
+	t := &tokens{last: at, limit: l}
+	t.credit = t.depth()
+	return t
 }
 
+// cost is what a packet costs, depth how much there can be.
+func (t *tokens) cost() time.Duration  { return t.limit.Per / time.Duration(max(t.limit.Count, 1)) }
+func (t *tokens) depth() time.Duration { return t.cost() * time.Duration(t.limit.Burst) }
+
 // ask takes a token, if there is one, and says whether the limit holds.
-func (t *tokens) ask(l ruleset.Limit, at time.Duration) bool {
-	cost := limitOf(l).cost()
-	t.credit = min(cost*time.Duration(l.Burst), t.credit+at-t.last)
+func (t *tokens) ask(at time.Duration) bool {
+	t.credit = min(t.depth(), t.credit+at-t.last)
 	t.last = at
-	if t.credit < cost {
-		return l.Over
+	if t.credit < t.cost() {
+		return t.limit.Over
 	}
-	t.credit -= cost
-	return !l.Over
+	t.credit -= t.cost()
+	return !t.limit.Over
 }

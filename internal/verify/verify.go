@@ -33,6 +33,29 @@ type Result struct {
 	States   int // that were tried, of both families
 }
 
+// NotProvedError is the Result of a ruleset that was not proved.
+type NotProvedError struct{ Result }
+
+func (e *NotProvedError) Error() string {
+	switch {
+	case len(e.Differences) > 0:
+		return "the rules do not do what the policy says"
+	case e.Unproved != nil:
+		return "not proved: " + e.Unproved.Error()
+	}
+	return "not proved"
+}
+
+func (e *NotProvedError) Unwrap() error { return e.Unproved }
+
+// Err gives a *NotProvedError, unless the ruleset was proved.
+func (r Result) Err() error {
+	if r.Proved {
+		return nil
+	}
+	return &NotProvedError{r}
+}
+
 // Options say how far to go.
 type Options struct {
 	Scope Scope
@@ -95,6 +118,7 @@ func verifyFamily(family ruleset.Family, g *automaton.Program, rs *ruleset.Rules
 	if err != nil {
 		return Result{Unproved: err}
 	}
+	var found []Difference
 	var states int
 	for range rounds {
 		e.learnGrants()
@@ -104,25 +128,34 @@ func verifyFamily(family ruleset.Family, g *automaton.Program, rs *ruleset.Rules
 		if e.coarse, err = e.structure(g.MatchTTL && !comparesTTL(rs)); err == nil && e.s.limited {
 			err = e.limits(relevant)
 		}
-		if err == nil {
-			e.mixed, e.fault = make(map[int]bool), nil
-			err = e.explore()
-		}
-		states += len(e.nodes)
-		if found := e.confirm(); len(found) > 0 {
-			return Result{Differences: found, States: states}
-		}
-		if err != nil || len(e.suspects) > 0 {
+		if err != nil {
 			break
 		}
-		if len(e.mixed) == 0 {
+		e.mixed, e.fault = make(map[int]bool), nil
+		err = e.explore()
+		states += len(e.nodes)
+		if len(e.suspects) > 0 {
+			// Once more, so that the way to each is one of plain packets if there is one.
+			e.plainest = true
+			err = e.explore()
+			e.plainest = false
+		}
+		for _, d := range e.confirm() {
+			found = addDifference(found, d)
+		}
+		if err == nil && len(e.suspects) == 0 && len(e.mixed) == 0 {
 			return Result{Proved: true, States: states}
+		}
+		if err != nil || len(e.mixed) == 0 {
+			break
 		}
 		// Whether it shows that grants are treated otherwise, only following them tells.
 		// One class is enough to begin with.
 		e.exact[sortedKeys(e.mixed)[0]] = true
 	}
-	found := e.search()
+	if len(found) == 0 {
+		found = e.search()
+	}
 	if len(found) > 0 {
 		return Result{Differences: found, States: states}
 	}

@@ -48,6 +48,7 @@ func (b *Backend) Loaded(ctx context.Context) (*backend.Loaded, error) {
 	if !found {
 		return nil, nil
 	}
+	all.Listing = all.Text
 	entries, err := b.entries(ctx, slices.Sorted(maps.Keys(lists)))
 	if err != nil {
 		return nil, fmt.Errorf("read sources: %w", err)

@@ -61,6 +61,26 @@ func parseListing(text string) (*listing, error) {
 	return &l, nil
 }
 
+// print writes a listing again, without what packets and administrators put into
+// sets.
+func (l *listing) print() string {
+	var w writer
+	w.line("table %s {", table)
+	for i := range l.objects {
+		o := &l.objects[i]
+		w.line("\t%s %s {", o.kind, o.name)
+		for _, line := range o.body {
+			w.line("\t\t%s", line)
+		}
+		if len(o.elements) > 0 && !o.dynamic() && o.name != blockedSet {
+			w.line("\t\telements = { %s }", strings.Join(o.elements, ", "))
+		}
+		w.line("\t}")
+	}
+	w.line("}")
+	return w.String()
+}
+
 // splitElements cuts a list of elements at its commas. No element of ours holds
 // a comma of its own.
 func splitElements(s string) []string {

@@ -137,7 +137,7 @@ func (b *Backend) Loaded(ctx context.Context) (*backend.Loaded, error) {
 		}
 		o.write(&text)
 	}
-	loaded.Text = text.String()
+	loaded.Text, loaded.Listing = text.String(), l.print()
 	loaded.Grants = merge(loaded.Grants)
 	return loaded, nil
 }

@@ -12,6 +12,7 @@ package ruleset
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -20,6 +21,64 @@ type Ruleset struct {
 	Sets   []Set
 	Chains []Chain
 	Hooks  []Hook // in the order in which a packet meets them
+}
+
+// Join makes one ruleset of those of two families.
+func Join(a, b *Ruleset) *Ruleset {
+	sets, chains := len(a.Sets), len(a.Chains)
+	out := &Ruleset{
+		Sets:   append(slices.Clone(a.Sets), b.Sets...),
+		Chains: slices.Clone(a.Chains),
+		Hooks:  slices.Clone(a.Hooks),
+	}
+	for i := range b.Sets {
+		s := &out.Sets[sets+i]
+		s.Elements = slices.Clone(s.Elements)
+		for j := range s.Elements {
+			if e := &s.Elements[j]; e.Then == Jump || e.Then == Goto {
+				e.Chain += chains
+			}
+		}
+	}
+	for _, c := range b.Chains {
+		rules := make([]Rule, len(c.Rules))
+		for i, r := range c.Rules {
+			rules[i] = Rule{Line: r.Line, Text: r.Text}
+			for _, st := range r.Statements {
+				rules[i].Statements = append(rules[i].Statements, shifted(st, sets, chains))
+			}
+		}
+		out.Chains = append(out.Chains, Chain{Name: c.Name, Rules: rules})
+	}
+	for _, h := range b.Hooks {
+		h.Chain += chains
+		out.Hooks = append(out.Hooks, h)
+	}
+	return out
+}
+
+// shifted is a statement whose sets and chains have other indexes.
+func shifted(st Statement, sets, chains int) Statement {
+	switch st := st.(type) {
+	case Lookup:
+		st.Set += sets
+		return st
+	case Load:
+		st.Set += sets
+		return st
+	case Write:
+		st.Set += sets
+		return st
+	case VerdictMap:
+		st.Set += sets
+		return st
+	case Do:
+		if st.Verdict == Jump || st.Verdict == Goto {
+			st.Chain += chains
+		}
+		return st
+	}
+	return st
 }
 
 // Family is a set of address families.

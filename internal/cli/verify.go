@@ -1,0 +1,310 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"tirl/internal/automaton"
+	"tirl/internal/backend"
+	"tirl/internal/explain"
+	"tirl/internal/port"
+	"tirl/internal/trace"
+	"tirl/internal/verify"
+	"tirl/internal/verify/parse"
+	"tirl/internal/verify/ruleset"
+)
+
+type verifyFlags struct {
+	policy, backend string
+	rules, rules6   string
+	assume          []string
+	live, asJSON    bool
+}
+
+func (a *app) verifyCommand() *cobra.Command {
+	var f verifyFlags
+	cmd := &cobra.Command{
+		Use:   "verify",
+		Short: "Prove that rules do what a policy says",
+		Long: `Prove that rules do what a policy says, for all sequences of packets: nobody gets
+in without the whole sequence, everybody who knocks right gets in, no source
+changes the state of another, and nothing else is touched. If they do not, the
+shortest sequence of packets on which they differ is printed, and the exit status
+is 5.
+
+Without --live and --ruleset the rules are those that apply would load. --live
+takes them as the kernel lists them. --ruleset takes them from a file that
+anybody may have written: for nft -f, for iptables-restore (IPv4; --ruleset6 names
+that of IPv6), or a shell script of iptables commands, which is read and not run.
+
+What the verifier does not understand ends the proof, with the line that it is on;
+it is never skipped. Rules that others wrote often mean the same only as far as
+they go; --assume leaves packets out of the proof: ` + strings.Join(verify.ScopeWords(), ", ") + `.`,
+		Example: `  tirl verify
+  sudo tirl verify --live
+  tirl verify -c policy.toml --ruleset knock.sh --assume ipv4,no-limit`,
+		GroupID: groupLook,
+		Args:    noArguments,
+		RunE:    a.run(func(cmd *cobra.Command, _ []string) error { return a.verify(cmd, f) }),
+	}
+	policyFlag(cmd, &f.policy)
+	cmd.Flags().StringVar(&f.policy, "policy", "", "the same as --config")
+	backendFlag(cmd, &f.backend)
+	cmd.Flags().BoolVar(&f.live, "live", false, "prove what the kernel holds (as root, on Linux)")
+	cmd.Flags().StringVar(&f.rules, "ruleset", "", "`file` with the rules, - for standard input")
+	cmd.Flags().StringVar(&f.rules6, "ruleset6", "", "`file` with the rules of ip6tables, beside those of iptables")
+	cmd.Flags().StringSliceVar(&f.assume, "assume", nil, "`packets` to leave out of the proof: "+strings.Join(verify.ScopeWords(), ", "))
+	complete(cmd, "assume", verify.ScopeWords())
+	jsonFlag(cmd, &f.asJSON)
+	cmd.MarkFlagsMutuallyExclusive("live", "ruleset")
+	cmd.MarkFlagsMutuallyExclusive("config", "policy")
+	return cmd
+}
+
+// proof is a ruleset with its result.
+type proof struct {
+	what  string // that was proved
+	rules *ruleset.Ruleset
+	verify.Result
+}
+
+func (a *app) verify(cmd *cobra.Command, f verifyFlags) error {
+	scope, err := verify.ParseScope(f.assume)
+	if err != nil {
+		return usage("tirl verify --assume ipv4,no-limit", "--assume: %w", err)
+	}
+	if f.rules6 != "" && f.rules == "" {
+		return usage("tirl verify --ruleset FILE --ruleset6 FILE", "--ruleset6 needs --ruleset")
+	}
+	p, err := a.compile(f.policy, f.backend)
+	if err != nil {
+		return err
+	}
+	pr, err := a.rulesToProve(cmd, p, f, &scope)
+	if err != nil {
+		return err
+	}
+	if pr.Unproved == nil {
+		pr.Result = verify.Verify(p.Program, pr.rules, verify.Options{Scope: scope})
+	}
+	if f.asJSON {
+		err = a.printJSON(pr.report(p.Program))
+	} else {
+		err = a.print(pr.text(p.Program, a.style().Green, a.style().Red))
+	}
+	if err == nil && !pr.Proved {
+		return quiet(exitFindings)
+	}
+	return err
+}
+
+// rulesToProve reads the rules from wherever they are. Rules that cannot be understood
+// are a result, not an error.
+func (a *app) rulesToProve(cmd *cobra.Command, p *program, f verifyFlags, scope *verify.Scope) (*proof, error) {
+	var pr *proof
+	var err error
+	switch {
+	case f.live:
+		pr, err = a.liveRules(cmd.Context(), p.Program)
+	case f.rules != "":
+		pr, err = a.writtenRules(f, scope)
+	default:
+		pr = &proof{what: "the rules of " + p.able[0].Name}
+		var files backend.Ruleset
+		if files, err = p.able[0].New(nil).Render(p.Program); err == nil {
+			pr.rules, err = parse.Backend(p.able[0].Name, files)
+		}
+	}
+	if unknown, ok := errors.AsType[*ruleset.UnknownError](err); ok && pr != nil {
+		pr.Result = verify.Result{Unproved: unknown}
+		return pr, nil
+	}
+	return pr, err
+}
+
+// writtenRules reads rules that somebody has written.
+func (a *app) writtenRules(f verifyFlags, scope *verify.Scope) (*proof, error) {
+	text, err := a.readFile(f.rules)
+	if err != nil {
+		return nil, fmt.Errorf("read the rules: %w", err)
+	}
+	pr := &proof{what: displayName(f.rules)}
+	rs, kind, err := parse.Text(string(text), ruleset.IPv4)
+	if err != nil {
+		return pr, named(f.rules, err)
+	}
+	pr.rules = rs
+	if f.rules6 != "" {
+		if kind != parse.Iptables {
+			return nil, usage("leave out --ruleset6", "%s holds the rules of both families", displayName(f.rules))
+		}
+		more, err := a.readFile(f.rules6)
+		if err != nil {
+			return nil, fmt.Errorf("read the rules: %w", err)
+		}
+		rs6, _, err := parse.Text(string(more), ruleset.IPv6)
+		if err != nil {
+			return pr, named(f.rules6, err)
+		}
+		pr.rules = ruleset.Join(rs, rs6)
+	}
+	if kind == parse.Iptables && f.rules6 == "" && scope.Families == 0 && parse.Families(rs) == ruleset.IPv4 {
+		// Nobody has said what ip6tables holds.
+		scope.Families = ruleset.IPv4
+	}
+	return pr, nil
+}
+
+// named puts the file's name before an error, but keeps what is not understood as it
+// is: that is a result.
+func named(file string, err error) error {
+	if _, ok := errors.AsType[*ruleset.UnknownError](err); ok {
+		return err
+	}
+	return fail(exitInvalid, fmt.Errorf("%s: %w", displayName(file), err), "")
+}
+
+// text is the result for people.
+func (pr *proof) text(g *automaton.Program, good, bad func(string) string) string {
+	var b strings.Builder
+	switch {
+	case pr.Proved:
+		fmt.Fprintf(&b, "%s %s: what the policy says, for all sequences of packets (%s)\n", good("proved:"), pr.what, plural(pr.States, "state"))
+	case len(pr.Differences) == 0:
+		fmt.Fprintf(&b, "%s %s: %v\n", bad("not proved:"), pr.what, pr.Unproved)
+	}
+	for i, d := range pr.Differences {
+		if i > 0 {
+			b.WriteByte('\n')
+		}
+		fmt.Fprintf(&b, "%s %s, %s:\n", bad("differs:"), pr.what, plural(len(d.Packets), "packet"))
+		b.WriteString(pr.difference(g, d))
+	}
+	if n, proto, service := pr.sweeps(g); n > 0 {
+		fmt.Fprintf(&b, "\n%s %s over all ports of %s, one after the other, open %s to anybody\n", bad("attack:"), plural(n, "plain sweep"), proto, service)
+	}
+	for _, s := range pr.Assumptions {
+		fmt.Fprintf(&b, "assumed: %s\n", s)
+	}
+	return b.String()
+}
+
+// sweeps looks for the attack that needs no knowledge, where something lets somebody in.
+func (pr *proof) sweeps(g *automaton.Program) (int, port.Proto, port.Port) {
+	let := slices.ContainsFunc(pr.Differences, func(d verify.Difference) bool {
+		return d.Want.Service && d.Got.Verdict == automaton.Accept.String()
+	})
+	if !let {
+		return 0, 0, port.Port{}
+	}
+	return verify.Sweeps(g, pr.rules)
+}
+
+// difference tells a counterexample as explain does, and what the rules do instead.
+func (pr *proof) difference(g *automaton.Program, d verify.Difference) string {
+	var b strings.Builder
+	for _, s := range explain.Run(g, packetsTrace(d.Packets)).Steps {
+		count := ""
+		if s.Count > 1 {
+			count = fmt.Sprintf(" (%d times)", s.Count)
+		}
+		fmt.Fprintf(&b, "  %6.2fs %s%s: %s\n", s.Time, s.Packet, count, s.Text)
+	}
+	fmt.Fprintf(&b, "  but the rules: %s%s\n", d.Got.Verdict, pr.ruleText(d.Got.Line))
+	return b.String()
+}
+
+func (pr *proof) ruleText(line int) string {
+	if line == 0 {
+		return ", by the policy of a chain"
+	}
+	for _, c := range pr.rules.Chains {
+		for _, r := range c.Rules {
+			if r.Line == line {
+				return fmt.Sprintf(", line %d: %s", line, r.Text)
+			}
+		}
+	}
+	return fmt.Sprintf(", line %d", line)
+}
+
+// packetsTrace is a trace of packets, with runs of the same packet as they are.
+func packetsTrace(packets []automaton.Packet) *trace.Trace {
+	t := &trace.Trace{}
+	for i, p := range packets {
+		t.Steps = append(t.Steps, trace.Step{Line: i + 1, Packet: p, Last: p.To.Number})
+		t.End = p.Time
+	}
+	return t
+}
+
+// verifyReport is the result for programs.
+type verifyReport struct {
+	Rules       string             `json:"rules"`
+	Proved      bool               `json:"proved"`
+	States      int                `json:"states"`
+	Assumptions []string           `json:"assumptions,omitempty"`
+	Unproved    string             `json:"unproved,omitempty"`
+	Line        int                `json:"line,omitempty"` // of what was not understood
+	Differences []differenceReport `json:"differences,omitempty"`
+	Sweeps      int                `json:"sweeps,omitempty"` // plain port sweeps that open a door
+}
+
+type differenceReport struct {
+	Packets []string `json:"packets"` // as explain reads them
+	Policy  string   `json:"policy"`  // what the last packet gets by the policy
+	Rules   string   `json:"rules"`   // and by the rules
+	Line    int      `json:"line,omitempty"`
+	Rule    string   `json:"rule,omitempty"`
+	Seconds float64  `json:"seconds"` // from the first packet to the last
+}
+
+func (pr *proof) report(g *automaton.Program) verifyReport {
+	r := verifyReport{Rules: pr.what, Proved: pr.Proved, States: pr.States, Assumptions: pr.Assumptions}
+	if pr.Unproved != nil && len(pr.Differences) == 0 {
+		r.Unproved = pr.Unproved.Error()
+		if unknown, ok := errors.AsType[*ruleset.UnknownError](pr.Unproved); ok {
+			r.Line = unknown.Line
+		}
+	}
+	r.Sweeps, _, _ = pr.sweeps(g)
+	for _, d := range pr.Differences {
+		first, last := d.Packets[0], d.Packets[len(d.Packets)-1]
+		r.Differences = append(r.Differences, differenceReport{
+			Packets: strings.Split(strings.TrimSpace(packetsTrace(d.Packets).String()), "\n"),
+			Policy:  d.Want.Verdict.String(),
+			Rules:   d.Got.Verdict,
+			Line:    d.Got.Line,
+			Rule:    strings.TrimPrefix(pr.ruleText(d.Got.Line), ", "),
+			Seconds: (last.Time - first.Time).Round(time.Millisecond).Seconds(),
+		})
+	}
+	return r
+}
+
+// notProved says whether an error is that rules were not proved.
+func notProved(err error) bool {
+	_, ok := errors.AsType[*verify.NotProvedError](err)
+	return ok
+}
+
+// prove is what apply asks before and after it loads.
+func prove(g *automaton.Program, name string, files backend.Ruleset) error {
+	rs, err := parse.Backend(name, files)
+	if err != nil {
+		return &verify.NotProvedError{Result: verify.Result{Unproved: err}}
+	}
+	if err := verify.Verify(g, rs, verify.Options{}).Err(); err != nil {
+		if not, ok := errors.AsType[*verify.NotProvedError](err); ok && len(not.Differences) > 0 {
+			pr := proof{rules: rs, Result: not.Result}
+			return fmt.Errorf("%w:\n%s", err, strings.TrimSuffix(pr.difference(g, not.Differences[0]), "\n"))
+		}
+		return err
+	}
+	return nil
+}
