@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -63,13 +64,12 @@ func (e *explorer) confirm() []Difference {
 	return found
 }
 
-// addDifference keeps one difference of a kind.
+// addDifference keeps one difference of a kind: that of the fewest packets, the plainest
+// if there are several.
 func addDifference(found []Difference, d Difference) []Difference {
-	last := func(d Difference) automaton.Packet { return d.Packets[len(d.Packets)-1] }
 	for i, o := range found {
-		a, b := last(o), last(d)
-		if o.Want.Verdict == d.Want.Verdict && o.Got.Verdict == d.Got.Verdict && o.Want.Reason == d.Want.Reason && a.Conn == b.Conn && a.Dest == b.Dest {
-			if len(d.Packets) < len(o.Packets) {
+		if o.Want.Verdict == d.Want.Verdict && o.Want.Reason == d.Want.Reason && o.Got == d.Got {
+			if cmp.Or(cmp.Compare(len(d.Packets), len(o.Packets)), cmp.Compare(d.odd(), o.odd())) < 0 {
 				found[i] = d
 			}
 			return found
@@ -79,6 +79,19 @@ func addDifference(found []Difference, d Difference) []Difference {
 		return found
 	}
 	return append(found, d)
+}
+
+// odd counts what is unusual about the packets.
+func (d Difference) odd() int {
+	n := 0
+	for _, p := range d.Packets {
+		for _, odd := range []bool{p.Conn != automaton.New, p.Dest != automaton.ToHost, p.Iface != "", p.SrcPort != 0, p.Flags&^automaton.SYN != 0} {
+			if odd {
+				n++
+			}
+		}
+	}
+	return n
 }
 
 // realize makes packets of the way to a suspect.

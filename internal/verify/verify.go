@@ -87,7 +87,9 @@ func Verify(g *automaton.Program, rs *ruleset.Ruleset, o Options) Result {
 	for _, f := range results {
 		r.States += f.States
 		r.Proved = r.Proved && f.Proved
-		r.Differences = append(r.Differences, f.Differences...)
+		for _, d := range f.Differences {
+			r.Differences = addDifference(r.Differences, d)
+		}
 		if r.Unproved == nil {
 			r.Unproved = f.Unproved
 		}
