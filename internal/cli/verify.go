@@ -208,12 +208,17 @@ func (pr *proof) sweeps(g *automaton.Program) (int, port.Proto, port.Port) {
 // difference tells a counterexample as explain does, and what the rules do instead.
 func (pr *proof) difference(g *automaton.Program, d verify.Difference) string {
 	var b strings.Builder
-	for _, s := range explain.Run(g, packetsTrace(d.Packets)).Steps {
-		count := ""
-		if s.Count > 1 {
-			count = fmt.Sprintf(" (%d times)", s.Count)
+	steps := explain.Run(g, packetsTrace(d.Packets)).Steps
+	for i := 0; i < len(steps); {
+		s, n := steps[i], 0
+		for ; i < len(steps) && steps[i].Packet == s.Packet && steps[i].Text == s.Text; i++ {
+			n += steps[i].Count
 		}
-		fmt.Fprintf(&b, "  %6.2fs %s%s: %s\n", s.Time, s.Packet, count, s.Text)
+		times := ""
+		if n > 1 {
+			times = fmt.Sprintf(", %d times", n)
+		}
+		fmt.Fprintf(&b, "  %6.2fs %s%s: %s\n", s.Time, s.Packet, times, s.Text)
 	}
 	fmt.Fprintf(&b, "  but the rules: %s%s\n", d.Got.Verdict, pr.ruleText(d.Got.Line))
 	return b.String()
