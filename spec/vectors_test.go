@@ -113,8 +113,6 @@ func feasible(t *testing.T, s vector.Step, flows map[flow]bool) {
 		}
 		key := flow{p.Src, p.To}
 		switch {
-		case p.Conn == automaton.Related && p.To.Proto != port.ICMP && p.To.Proto != port.ICMPv6:
-			t.Errorf("line %d: no related packet can be made but an error", s.Line)
 		case p.Conn == automaton.Established && !flows[key]:
 			t.Errorf("line %d: %s has no accepted flow to %s that could be continued", s.Line, p.Src, p.To)
 		case p.Dest == automaton.ToAnycast || p.Dest == automaton.ToElsewhere || p.Iface == "lo":

@@ -73,9 +73,9 @@ func (w *walker) conn(p *automaton.Packet) {
 	if w.o.Laboratory && p.To.Proto != port.TCP && p.To.Proto != port.UDP {
 		return
 	}
-	states := []automaton.Conn{automaton.Invalid, automaton.Untracked}
+	states := []automaton.Conn{automaton.Invalid, automaton.Untracked, automaton.Related}
 	if !w.o.Laboratory {
-		states = append(states, automaton.Established, automaton.Related)
+		states = append(states, automaton.Established)
 	}
 	p.Conn = pick(w.roll, "conn", states...)
 }

@@ -88,7 +88,7 @@ type final struct {
 func (f final) equal(o final) bool { return slices.Equal(f.way, o.way) && slices.Equal(f.open, o.open) }
 
 func (k *Kernel) observe(ctx context.Context, packets []automaton.Packet) (s sights, err error) {
-	if err := k.serve(packets); err != nil {
+	if err := k.serve(ctx, packets); err != nil {
 		return s, err
 	}
 	k.Start()

@@ -49,7 +49,13 @@ func (k *Kernel) frame(p automaton.Packet) (lab.Packet, error) {
 			return lab.Packet{}, err
 		}
 	case automaton.Related:
-		if err := k.aboutFlow(p, &f); err != nil {
+		switch {
+		case p.To.Proto != port.TCP && p.To.Proto != port.UDP:
+			err = k.aboutFlow(p, &f)
+		case p.Cut.Comes(): // else the next packet would be the one that is expected
+			err = k.announce(p.Src, p.To)
+		}
+		if err != nil {
 			return lab.Packet{}, err
 		}
 	default:

@@ -39,6 +39,7 @@ type Kernel struct {
 	cuts     uint32 // fragmented packets
 	flows    map[flowKey]*flow
 	listens  map[port.Port]bool
+	expects  map[port.Port]uint16 // the ports by which flows are announced
 	cables   map[string]lab.Cable // by the server's device
 	open     []io.Closer
 }
@@ -94,7 +95,7 @@ func New(ctx context.Context, g *automaton.Program, mk Maker) (*Kernel, error) {
 	if err != nil {
 		return nil, err
 	}
-	k := &Kernel{Pair: pair, g: g, Backend: mk(pair.Server), flows: make(map[flowKey]*flow), listens: make(map[port.Port]bool),
+	k := &Kernel{Pair: pair, g: g, Backend: mk(pair.Server), flows: make(map[flowKey]*flow), listens: make(map[port.Port]bool), expects: make(map[port.Port]uint16),
 		cables: map[string]lab.Cable{"": {}, lab.ServerDevice: {}}}
 	if err := k.prepare(ctx); err != nil {
 		return nil, errors.Join(err, k.Close())

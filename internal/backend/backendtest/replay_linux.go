@@ -52,7 +52,7 @@ func Replay(ctx context.Context, v *vector.Vector, mk Maker) error {
 	for _, s := range v.Steps {
 		all = append(all, s.Packets...)
 	}
-	if err := k.serve(all); err != nil {
+	if err := k.serve(ctx, all); err != nil {
 		return err
 	}
 	// The lateness of reading back counts, too: what is read is of a later time.
@@ -72,7 +72,10 @@ func Replay(ctx context.Context, v *vector.Vector, mk Maker) error {
 // serve has the server listen where a flow must be answered, and gives it the
 // devices that packets come in by. Connection tracking forgets a TCP flow that is
 // refused, so that no error can be about it.
-func (k *Kernel) serve(packets []automaton.Packet) error {
+func (k *Kernel) serve(ctx context.Context, packets []automaton.Packet) error {
+	if err := k.expect(ctx, packets); err != nil {
+		return err
+	}
 	related := make(map[netip.Addr]bool)
 	for _, p := range packets {
 		related[p.Src] = related[p.Src] || p.Conn == automaton.Related
