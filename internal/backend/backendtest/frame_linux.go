@@ -73,6 +73,7 @@ func (k *Kernel) continueFlow(p automaton.Packet, f *lab.Packet) error {
 	fl.sent++
 	f.SrcPort = fl.srcPort
 	if p.To.Proto == port.TCP {
+		f.Flags |= automaton.ACK
 		f.Tag, f.Ack = fl.tag+fl.sent, fl.ack
 	}
 	return nil
