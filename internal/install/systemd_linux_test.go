@@ -1,15 +1,10 @@
 package install_test
 
 import (
-	"context"
 	"errors"
-	"fmt"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -26,123 +21,15 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(labtest.Main(m)) }
 
-// machine is a real systemd in namespaces of its own, with a private copy of
-// this machine's files.
+// machine is one with what these tests look at.
 type machine struct {
-	t    *testing.T
-	pid  string // of its first process
-	root string
+	*labtest.Machine
+	t *testing.T
 }
 
 func newMachine(t *testing.T) *machine {
 	t.Helper()
-	labtest.Require(t)
-	for _, path := range []string{"/lib/systemd/systemd", "/lib/systemd/system/nftables.service"} {
-		if _, err := os.Stat(path); err != nil {
-			t.Skipf("%s is not installed", path)
-		}
-	}
-	script, err := filepath.Abs("testdata/boot.sh")
-	if err != nil {
-		t.Fatal(err)
-	}
-	log, err := os.Create(filepath.Join(t.TempDir(), "log"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	// Two of systemd in one cgroup would clean up behind each other.
-	cmd := exec.Command("sh", "-c", `for at in /sys/fs/cgroup /sys/fs/cgroup/systemd /sys/fs/cgroup/unified; do
-		if [ -e $at/cgroup.procs ]; then mkdir $at/tirl.$$ && echo $$ >$at/tirl.$$/cgroup.procs || exit 1; fi
-	done
-	exec "$@"`, "sh", "unshare", "--pid", "--fork", "--mount", "--cgroup", "--uts", "--ipc", "--net", "--mount-proc",
-		"env", "container=other", "sh", script)
-	cmd.Stdout, cmd.Stderr = log, log
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := cmd.Start(); err != nil {
-		t.Skipf("no namespaces for a systemd: %v", err)
-	}
-	m := &machine{t: t}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
-	t.Cleanup(func() {
-		// With its first process a PID namespace ends (pid_namespaces(7)).
-		if pid, err := strconv.Atoi(m.pid); err == nil {
-			_ = syscall.Kill(pid, syscall.SIGKILL)
-		}
-		_ = cmd.Process.Kill()
-		<-ended
-		// The cgroups go when the last process has: cgroups(7).
-		_ = exec.Command("sh", "-c", `sleep 0.2; find /sys/fs/cgroup -depth -type d -path "*/tirl.$0*" -exec rmdir {} + 2>/dev/null`, strconv.Itoa(cmd.Process.Pid)).Run()
-		if text, err := os.ReadFile(log.Name()); err == nil && t.Failed() {
-			t.Logf("systemd said:\n%s", text)
-		}
-		log.Close()
-	})
-	children := fmt.Sprintf("/proc/%d/task/%[1]d/children", cmd.Process.Pid)
-	for range 100 {
-		if text, err := os.ReadFile(children); err == nil && m.pid == "" {
-			if fields := strings.Fields(string(text)); len(fields) > 0 {
-				m.pid = fields[0]
-				m.root = "/proc/" + m.pid + "/root"
-			}
-		}
-		if m.pid != "" {
-			if _, err := os.Stat(m.root + "/run/ready"); err == nil {
-				return m
-			}
-		}
-		select {
-		case err := <-ended:
-			ended <- err
-			text, _ := os.ReadFile(log.Name())
-			t.Skipf("no file system for a systemd here: %v: %s", err, text)
-		case <-time.After(50 * time.Millisecond):
-		}
-	}
-	t.Skip("no file system for a systemd here")
-	return nil
-}
-
-// Run implements tool.Runner on the machine.
-func (m *machine) Run(ctx context.Context, stdin, name string, args ...string) (string, error) {
-	return tool.Host{}.Run(ctx, stdin, "nsenter", append([]string{"-t", m.pid, "-m", "-p", "-n", "--", name}, args...)...)
-}
-
-func (m *machine) run(name string, args ...string) string {
-	m.t.Helper()
-	out, err := m.Run(m.t.Context(), "", name, args...)
-	if err != nil {
-		m.t.Errorf("%v: %s", err, out)
-	}
-	return strings.TrimSpace(out)
-}
-
-// boot starts systemd and waits for its target.
-func (m *machine) boot() {
-	m.t.Helper()
-	if err := os.WriteFile(m.root+"/run/go", nil, 0o600); err != nil {
-		m.t.Fatal(err)
-	}
-	for range 200 {
-		if out, _ := m.Run(m.t.Context(), "", "systemctl", "is-active", "booted.target"); strings.TrimSpace(out) == "active" {
-			return
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
-	m.t.Skip("systemd does not start here")
-}
-
-// state gives what systemctl says of a property.
-func (m *machine) state(unit, property string) string {
-	m.t.Helper()
-	return m.run("systemctl", "show", "--value", "-p", property, unit)
-}
-
-func (m *machine) is(unit, want string) {
-	m.t.Helper()
-	if got := m.state(unit, "ActiveState"); got != want {
-		m.t.Errorf("%s is %s, want %s", unit, got, want)
-	}
+	return &machine{labtest.NewMachine(t, "nftables.service"), t}
 }
 
 // holds checks what the about chain says; "" means that there are no rules.
@@ -167,7 +54,7 @@ func (m *machine) save(with func(tool.Runner) backend.Backend) {
 	}
 	rules, err := with(nil).Render(g)
 	if err == nil {
-		err = boot.Save(m.t.Context(), boot.Input{Root: m.root, Program: g, Rules: rules})
+		err = boot.Save(m.t.Context(), boot.Input{Root: m.Root, Program: g, Rules: rules})
 	}
 	if err != nil {
 		m.t.Fatal(err)
@@ -189,13 +76,13 @@ func (m *machine) install(h *install.Host, o install.Options) {
 func TestSystemdBoot(t *testing.T) {
 	m := newMachine(t)
 	m.save(newNft)
-	m.install(&install.Host{Root: m.root}, install.Options{})
-	m.boot()
-	m.is("nftables.service", "active")
-	m.is("tirl.service", "active")
+	m.install(&install.Host{Root: m.Root}, install.Options{})
+	m.Boot()
+	m.Is("nftables.service", "active")
+	m.Is("tirl.service", "active")
 	m.holds("policy")
 	number := func(unit, property string) int {
-		n, err := strconv.Atoi(m.state(unit, property))
+		n, err := strconv.Atoi(m.State(unit, property))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -214,21 +101,21 @@ func TestSystemdBoot(t *testing.T) {
 			if verb == "stop" && unit == "tirl" {
 				continue
 			}
-			m.run("systemctl", verb, unit)
+			m.Do("systemctl", verb, unit)
 			m.settle("tirl.service")
-			m.is("tirl.service", "active")
+			m.Is("tirl.service", "active")
 			m.holds("policy")
 			if t.Failed() {
 				t.Fatalf("after %s %s", verb, unit)
 			}
 		}
 	}
-	m.run("nft", "flush", "ruleset")
+	m.Do("nft", "flush", "ruleset")
 	m.holds("")
-	m.run("systemctl", "start", "tirl-heal.service")
+	m.Do("systemctl", "start", "tirl-heal.service")
 	m.holds("policy")
 	// Stopping takes no rules out.
-	m.run("systemctl", "stop", "tirl")
+	m.Do("systemctl", "stop", "tirl")
 	m.holds("policy")
 }
 
@@ -236,14 +123,14 @@ func TestSystemdBoot(t *testing.T) {
 func TestSystemdLastResort(t *testing.T) {
 	m := newMachine(t)
 	m.save(newNft)
-	if err := os.WriteFile(m.root+"/var/lib/tirl/boot/current/rules.nft", []byte("nonsense\n"), 0o600); err != nil {
+	if err := os.WriteFile(m.Root+"/var/lib/tirl/boot/current/rules.nft", []byte("nonsense\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	m.install(&install.Host{Root: m.root}, install.Options{})
-	m.boot()
-	m.is("tirl.service", "active")
+	m.install(&install.Host{Root: m.Root}, install.Options{})
+	m.Boot()
+	m.Is("tirl.service", "active")
 	m.holds("closed:")
-	m.run("systemctl", "reload-or-restart", "nftables")
+	m.Do("systemctl", "reload-or-restart", "nftables")
 	m.settle("tirl.service")
 	m.holds("closed:")
 }
@@ -252,14 +139,14 @@ func TestSystemdLastResort(t *testing.T) {
 func TestSystemdIptables(t *testing.T) {
 	m := newMachine(t)
 	m.save(newIptables)
-	m.install(&install.Host{Root: m.root}, install.Options{})
-	m.boot()
-	m.is("tirl.service", "active")
+	m.install(&install.Host{Root: m.Root}, install.Options{})
+	m.Boot()
+	m.Is("tirl.service", "active")
 	for _, verb := range []string{"reload", "restart", "stop", "start"} {
-		m.run("systemctl", verb, "nftables")
+		m.Do("systemctl", verb, "nftables")
 		m.settle("tirl.service")
 		for _, save := range []string{"iptables-save", "ip6tables-save"} {
-			if n := strings.Count(m.run(save), "-j TIRL\n"); n != 1 {
+			if n := strings.Count(m.Do(save), "-j TIRL\n"); n != 1 {
 				t.Errorf("%s after %s: %d jumps", save, verb, n)
 			}
 		}
@@ -270,21 +157,21 @@ func TestSystemdIptables(t *testing.T) {
 func TestSystemdInstall(t *testing.T) {
 	m := newMachine(t)
 	m.save(newNft)
-	m.boot()
+	m.Boot()
 	m.holds("")
-	h := &install.Host{Root: m.root, Run: m, Booted: true}
+	h := &install.Host{Root: m.Root, Run: m, Booted: true}
 	yes, no := true, false
 	m.install(h, install.Options{Heal: &yes})
 	for _, unit := range []string{install.Service, install.Timer} {
-		if got := m.run("systemctl", "is-enabled", unit); got != "enabled" {
+		if got := m.Do("systemctl", "is-enabled", unit); got != "enabled" {
 			t.Errorf("%s is %s", unit, got)
 		}
 	}
-	m.is(install.Timer, "active")
-	m.is(install.Service, "active")
+	m.Is(install.Timer, "active")
+	m.Is(install.Service, "active")
 	m.holds("policy")
 	m.install(h, install.Options{Heal: &no})
-	m.is(install.Timer, "inactive")
+	m.Is(install.Timer, "inactive")
 	did, err := h.Install(t.Context(), install.Options{})
 	if err != nil || len(did) > 0 {
 		t.Errorf("again: %v, %v", did, err)
@@ -294,7 +181,7 @@ func TestSystemdInstall(t *testing.T) {
 		t.Fatal(err)
 	}
 	m.holds("policy")
-	if out := m.run("find", "/etc/systemd", "/run/systemd/system", "-name", "*tirl*", "-o", "-path", "*tirl*"); out != "" {
+	if out := m.Do("find", "/etc/systemd", "/run/systemd/system", "-name", "*tirl*", "-o", "-path", "*tirl*"); out != "" {
 		t.Errorf("left: %s", out)
 	}
 	if did, err := h.Uninstall(t.Context()); err != nil || len(did) > 0 {
@@ -306,7 +193,7 @@ func TestSystemdInstall(t *testing.T) {
 func (m *machine) settle(unit string) {
 	m.t.Helper()
 	for range 100 {
-		if m.state(unit, "Job") == "" && m.state(unit, "SubState") != "start" && m.state(unit, "SubState") != "reload" {
+		if m.State(unit, "Job") == "" && m.State(unit, "SubState") != "start" && m.State(unit, "SubState") != "reload" {
 			return
 		}
 		time.Sleep(20 * time.Millisecond)

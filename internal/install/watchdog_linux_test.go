@@ -18,13 +18,13 @@ const (
 // tirl runs the program as at the console, in whatever session the test runs.
 func (m *machine) tirl(args ...string) string {
 	m.t.Helper()
-	return m.run("env", append([]string{"-i", "PATH=/usr/sbin:/usr/bin", program}, args...)...)
+	return m.Do("env", append([]string{"-i", "PATH=/usr/sbin:/usr/bin", program}, args...)...)
 }
 
 // watchdogs lists the units of watchdogs, also those that have ended.
 func (m *machine) watchdogs() []string {
 	m.t.Helper()
-	return strings.Fields(m.run("sh", "-c", "systemctl list-units --all --plain --no-legend '"+watchdog+"' | cut -d ' ' -f 1"))
+	return strings.Fields(m.Do("sh", "-c", "systemctl list-units --all --plain --no-legend '"+watchdog+"' | cut -d ' ' -f 1"))
 }
 
 // one gives the only watchdog there is, and checks that it runs.
@@ -34,7 +34,7 @@ func (m *machine) one() string {
 	if len(units) != 1 {
 		m.t.Fatalf("watchdogs: %q, want one", units)
 	}
-	m.is(units[0], "active")
+	m.Is(units[0], "active")
 	return units[0]
 }
 
@@ -50,7 +50,7 @@ func (m *machine) within(limit time.Duration, what string, so func() bool) {
 
 func (m *machine) write(path, text string) {
 	m.t.Helper()
-	if err := os.WriteFile(m.root+path, []byte(text), 0o600); err != nil {
+	if err := os.WriteFile(m.Root+path, []byte(text), 0o600); err != nil {
 		m.t.Fatal(err)
 	}
 }
@@ -68,14 +68,14 @@ func (m *machine) rules() string {
 // session that applied does not end it.
 func TestSystemdWatchdog(t *testing.T) {
 	m := newMachine(t)
-	build := exec.Command("go", "build", "-o", m.root+program, "tirl/cmd/tirl")
+	build := exec.Command("go", "build", "-o", m.Root+program, "tirl/cmd/tirl")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build: %v\n%s", err, out)
 	}
 	const door = "[door.ssh]\nopens = [\"tcp/22\"]\nknocks = [\"udp/27719\", \"udp/8816\", \"udp/15302\"]\n"
 	m.write("/run/old.toml", door)
 	m.write("/run/new.toml", strings.Replace(door, "tcp/22", "tcp/2222", 1))
-	m.boot()
+	m.Boot()
 	m.tirl("apply", "-c", "/run/old.toml", "--no-confirm")
 	old := m.rules()
 	if !strings.Contains(old, "table inet tirl") {
@@ -95,14 +95,14 @@ func TestSystemdWatchdog(t *testing.T) {
 	}{
 		// This is what logind's KillUserProcesses does, and more.
 		{"the session is killed", "3s", func(string) {
-			m.run("systemctl", "kill", "--signal=SIGKILL", "login.scope")
+			m.Do("systemctl", "kill", "--signal=SIGKILL", "login.scope")
 			m.within(time.Second, "the session is gone", func() bool {
 				out, _ := m.Run(t.Context(), "", "systemctl", "is-active", "login.scope")
 				return strings.TrimSpace(out) != "active"
 			})
 		}, 5 * time.Second},
 		// Whoever stops it, as a shutdown does, has confirmed nothing.
-		{"the unit is stopped", "1h", func(unit string) { m.run("systemctl", "stop", unit) }, time.Second},
+		{"the unit is stopped", "1h", func(unit string) { m.Do("systemctl", "stop", unit) }, time.Second},
 	} {
 		ctx, stop := context.WithCancel(t.Context())
 		shell := make(chan struct{})
@@ -113,14 +113,14 @@ func TestSystemdWatchdog(t *testing.T) {
 				"sh", "-c", program+" apply -c /run/new.toml --confirm "+c.wait+"; : >/run/applied; sleep 60")
 		}()
 		m.within(20*time.Second, c.name+": apply comes back", func() bool {
-			_, err := os.Stat(m.root + "/run/applied")
+			_, err := os.Stat(m.Root + "/run/applied")
 			return err == nil
 		})
 		if m.rules() == old {
 			t.Fatalf("%s: nothing was loaded", c.name)
 		}
 		unit := m.one()
-		if group := m.state(unit, "ControlGroup"); !strings.HasSuffix(group, "/system.slice/"+unit) {
+		if group := m.State(unit, "ControlGroup"); !strings.HasSuffix(group, "/system.slice/"+unit) {
 			t.Errorf("%s: the watchdog is in %s", c.name, group)
 		}
 		c.during(unit)
@@ -132,7 +132,7 @@ func TestSystemdWatchdog(t *testing.T) {
 			out, _ := m.Run(t.Context(), "", "systemctl", "is-active", "login.scope")
 			return strings.TrimSpace(out) != "active"
 		})
-		if err := os.Remove(m.root + "/run/applied"); err != nil {
+		if err := os.Remove(m.Root + "/run/applied"); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -140,7 +140,7 @@ func TestSystemdWatchdog(t *testing.T) {
 	// Confirmed from elsewhere. The directory has what systemd expands: $ and %,
 	// systemd.service(5).
 	root := "/run/a $HOME ${HOME} $$ %n"
-	if err := os.Mkdir(m.root+root, 0o755); err != nil {
+	if err := os.Mkdir(m.Root+root, 0o755); err != nil {
 		t.Fatal(err)
 	}
 	m.tirl("--root", root, "apply", "-c", "/run/new.toml", "--confirm", "1h")
