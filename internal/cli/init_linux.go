@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -44,8 +45,9 @@ may be somebody else's tomorrow. It tells what it found, other firewalls too, an
 what to do next, and prints what a client needs, as tirl export does.
 
 It changes nothing but the policy file, which gets mode 0600, and never overwrites
-one unless --force is given. The name - writes to standard output instead. With
---root it looks at the files of an image, not at this host.`,
+one that has more than comments, unless --force is given. The name - writes to
+standard output instead. With --root it looks at the files of an image, not at
+this host.`,
 		Example: `  sudo tirl init
   sudo tirl init --opens tcp/22 --opens tcp/5432 --trust iface:wg0
   sudo tirl init --mode firewall --ports 40000-40999 --qr
@@ -82,7 +84,8 @@ func (a *app) initialize(cmd *cobra.Command, f initFlags) error {
 		}
 	}
 	file := a.policyPath(f.policy)
-	if file != stdinName && !f.force && fileExists(file) {
+	overwrite := f.force || a.blank(file)
+	if file != stdinName && !overwrite && fileExists(file) {
 		return fail(exitFailed, fmt.Errorf("there is a policy already: %s", file), "to look at it: tirl check; to overwrite it: sudo tirl "+commandLine(append(slices.Clone(a.args), "--force")))
 	}
 	if file == defaultPolicy {
@@ -109,7 +112,7 @@ func (a *app) initialize(cmd *cobra.Command, f initFlags) error {
 	if file == stdinName {
 		return a.print(string(text))
 	}
-	if err := writeNew(file, text, f.force); err != nil {
+	if err := writeNew(file, text, overwrite); err != nil {
 		return a.explainFailure(fmt.Errorf("write the policy: %w", err))
 	}
 	a.note("wrote %s: door %s hides %s", file, d.Door, ranges(d.Opens))
@@ -173,6 +176,23 @@ func (a *app) draftPolicy(f initFlags, plan sequence.Plan, found *findings) (dra
 		d.OnFailure = a.askOnFailure()
 	}
 	return d, s, nil
+}
+
+// blank says whether a file has nothing but comments, as a package leaves it.
+func (a *app) blank(file string) bool {
+	if file == stdinName {
+		return false
+	}
+	text, err := a.readFile(file)
+	if err != nil {
+		return false
+	}
+	for line := range strings.Lines(string(text)) {
+		if line = strings.TrimSpace(line); line != "" && line[0] != '#' {
+			return false
+		}
+	}
+	return true
 }
 
 // writeNew writes a secret file.

@@ -17,7 +17,7 @@ const MaxSweepStep = 16
 // check reports what one key alone does not show.
 func (d *decoder) check() {
 	if len(d.policy.Doors) == 0 && !d.r.hasErrors() {
-		d.r.errorf(-1, "write [door.ssh], and below it opens and knocks", "the policy has no door")
+		d.r.errorf(-1, "write [door.ssh], and below it opens and knocks, or have sudo tirl init write a policy", "the policy has no door")
 	}
 	if d.policy.Mode == Guard && !d.shape.modeBroken {
 		for _, v := range d.shape.protocols {
