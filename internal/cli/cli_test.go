@@ -7,11 +7,15 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"regexp"
+	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/spf13/cobra"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden parts of testdata/*.txtar")
@@ -72,15 +76,59 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
+// walk visits every command that does something and is not hidden.
+func walk(cmd *cobra.Command, visit func(*cobra.Command)) {
+	for _, c := range cmd.Commands() {
+		if c.Hidden {
+			continue
+		}
+		if len(c.Commands()) == 0 {
+			visit(c)
+		}
+		walk(c, visit)
+	}
+}
+
 // Every command says what it does and shows how it is used.
 func TestHelp(t *testing.T) {
-	a := &app{env: map[string]string{}}
-	for _, cmd := range a.root().Commands() {
-		if cmd.Long == "" || cmd.Example == "" || cmd.Short == "" || cmd.GroupID == "" {
-			t.Errorf("%s: text is missing", cmd.Name())
+	root := (&app{env: map[string]string{}}).root()
+	walk(root, func(cmd *cobra.Command) {
+		name := cmd.CommandPath()
+		if cmd.Long == "" || cmd.Example == "" || cmd.Short == "" || cmd.Parent() == root && cmd.GroupID == "" {
+			t.Errorf("%s: text is missing", name)
 		}
 		if cmd.RunE == nil || cmd.Run != nil {
-			t.Errorf("%s: not RunE", cmd.Name())
+			t.Errorf("%s: not RunE", name)
 		}
+		own := false
+		for line := range strings.Lines(cmd.Example) {
+			for _, args := range typed(line) {
+				found, rest, err := root.Find(args)
+				if err == nil {
+					err = found.ParseFlags(rest)
+				}
+				if err != nil || found == root {
+					t.Errorf("%s: example %q: %v", name, strings.TrimSpace(line), err)
+				}
+				own = own || found == cmd
+			}
+		}
+		if !own {
+			t.Errorf("%s: no example of its own", name)
+		}
+	})
+}
+
+// typed gives the arguments of each tirl in a line of shell; a quoted argument is one.
+func typed(line string) [][]string {
+	var all [][]string
+	for _, part := range regexp.MustCompile(`[|;<>&]+`).Split(line, -1) {
+		words := regexp.MustCompile(`'[^']*'|\S+`).FindAllString(part, -1)
+		i := slices.Index(words, "tirl")
+		if i < 0 {
+			continue
+		}
+		all = append(all, words[i+1:])
 	}
+	return all
 }
