@@ -5,7 +5,8 @@
 # make fuzz   every parser on made-up input, for FUZZTIME each
 # make measure   the figures of docs/client.md: half an hour, or SESSIONS=10
 # make lint   go vet, staticcheck, gofmt, and the builds for other systems
-# make install   tirl into $(DESTDIR)$(PREFIX)/sbin
+# make dist   programs and packages for all systems, into dist/out
+# make install   tirl into $(DESTDIR)$(PREFIX)/sbin, its manuals and completions into $(DESTDIR)$(PREFIX)/share
 
 PREFIX = /usr/local
 SHELL = /bin/sh
@@ -15,10 +16,11 @@ RUN = nft=nftables iptables=iptables ip=iproute2
 CLIENTS = nc.openbsd=netcat-openbsd nc.traditional=netcat-traditional hping3=hping3 \
 	knock=knockd ssh=openssh-client sshd=openssh-server ssh-keygen=openssh-client \
 	conntrack=conntrack ping=iputils-ping ufw=ufw
+PACKAGING = lintian=lintian rpm=rpm mandoc=mandoc zsh=zsh fish=fish
 VERSION = $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 BUILD = CGO_ENABLED=0 go build -trimpath -ldflags "-X tirl/internal/cli.version=$(VERSION)"
 
-.PHONY: all demo test attack soak fuzz measure lint install
+.PHONY: all demo test attack soak fuzz measure lint dist install
 all: bin/tirl
 
 .PHONY: bin/tirl
@@ -30,7 +32,7 @@ demo: bin/tirl
 	@bin/tirl demo
 
 test:
-	@scripts/need $(RUN) $(CLIENTS)
+	@scripts/need $(RUN) $(CLIENTS) $(PACKAGING)
 	@scripts/test
 
 attack:
@@ -62,8 +64,18 @@ lint:
 	go tool staticcheck ./...
 	@for os in linux/arm64 darwin/arm64 windows/amd64 freebsd/amd64; do \
 		echo "build for $$os"; \
-		GOOS=$${os%/*} GOARCH=$${os#*/} CGO_ENABLED=0 go build -o /dev/null ./cmd/tirl || exit 1; \
+		GOOS=$${os%/*} GOARCH=$${os#*/} CGO_ENABLED=0 go build -trimpath -buildvcs=false -o /dev/null ./cmd/tirl || exit 1; \
 	done
+
+dist:
+	@scripts/dist dist/out
 
 install: bin/tirl
 	install -D -m 755 bin/tirl $(DESTDIR)$(PREFIX)/sbin/tirl
+	for page in man/*; do \
+		install -D -m 644 $$page $(DESTDIR)$(PREFIX)/share/man/man$${page##*.}/$${page#man/} || exit 1; \
+	done
+	for file in bash:bash-completion/completions/tirl zsh:zsh/site-functions/_tirl fish:fish/vendor_completions.d/tirl.fish; do \
+		install -D -m 644 /dev/null $(DESTDIR)$(PREFIX)/share/$${file#*:} && \
+		bin/tirl completion $${file%%:*} >$(DESTDIR)$(PREFIX)/share/$${file#*:} || exit 1; \
+	done
