@@ -11,7 +11,10 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tirl/internal/automaton"
+	"tirl/internal/backend/backendtest"
+	"tirl/internal/backend/backendtest/kinds"
 	"tirl/internal/lab"
+	"tirl/internal/lab/labtest"
 	"tirl/internal/port"
 )
 
@@ -210,4 +213,31 @@ func (s stage) addVLAN(name string, id int) error {
 		}
 		return netlink.LinkSetUp(device)
 	})
+}
+
+// The kernel's reject does not answer an untracked packet whose options the host
+// has filled in. It is refused all the same, at a service and elsewhere.
+func TestRefusalOfFilledOptions(t *testing.T) {
+	labtest.Require(t)
+	g := program(t, "mode = \"firewall\"\nrefuse = \"reset\"\n"+behind)
+	for _, v := range kinds.All() {
+		t.Run(v.Name, func(t *testing.T) {
+			t.Parallel()
+			k, err := backendtest.New(t.Context(), g, v.Make)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { k.Close() })
+			for _, to := range []port.Port{{Proto: port.TCP, Number: 22}, {Proto: port.TCP, Number: 9}, {Proto: port.UDP, Number: 9}} {
+				for with, want := range map[automaton.Headers]automaton.Verdict{
+					automaton.NoOperation: automaton.Rejected, automaton.Timestamp: automaton.Dropped, automaton.RecordRoute: automaton.Dropped,
+				} {
+					p := automaton.Packet{Src: clients[0], To: to, TTL: 64, Flags: automaton.SYN, Conn: automaton.Untracked, With: with}
+					if got, err := k.Send(t.Context(), p); err != nil || got != want {
+						t.Errorf("%s with %s: %s, %v, want %s", to, with, got, err, want)
+					}
+				}
+			}
+		})
+	}
 }

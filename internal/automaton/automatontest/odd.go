@@ -90,6 +90,10 @@ func (w *walker) wire(p *automaton.Packet) {
 			p.With &= automaton.PriorityTag | automaton.HopByHop | automaton.Routing | automaton.Destinations
 		}
 	}
+	if p.Conn == automaton.Untracked && w.o.Laboratory && w.g.Firewall {
+		// They may be refused without an answer, see docs/semantics.md.
+		p.With &^= automaton.RecordRoute | automaton.Timestamp
+	}
 	if !pick(w.roll, "cut", false, false, false, false, true) {
 		return
 	}

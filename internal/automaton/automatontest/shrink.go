@@ -1,6 +1,7 @@
 package automatontest
 
 import (
+	"math/bits"
 	"slices"
 	"time"
 
@@ -124,6 +125,9 @@ func plainerPackets(c Case) []Case {
 	for i, p := range c.Packets {
 		change(i, func(p *automaton.Packet) { p.With, p.Cut = 0, automaton.Uncut })
 		change(i, func(p *automaton.Packet) { p.With = 0 })
+		for h := automaton.Headers(1); h != 0; h <<= 1 {
+			change(i, func(p *automaton.Packet) { p.With &^= h })
+		}
 		change(i, func(p *automaton.Packet) { p.Cut = automaton.Uncut })
 		change(i, func(p *automaton.Packet) { p.TTL = 64 })
 		if p.Conn == automaton.New || p.Conn == automaton.Untracked {
@@ -167,7 +171,7 @@ func (c Case) weight() int {
 	}
 	for _, q := range c.Packets {
 		n += 10
-		count(q.With != 0, 1)
+		n += bits.OnesCount8(uint8(q.With))
 		count(q.Cut != automaton.Uncut, 1)
 		count(q.TTL != 64, 1)
 		count(q.Conn != automaton.New, 1)
