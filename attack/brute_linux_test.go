@@ -21,7 +21,7 @@ per_source = "20/second"
 // of per_source and no faster. It knows the first knock, so that it is
 // at work all the time; without the limit every one of its packets is heard.
 func TestBlindBruteForce(t *testing.T) {
-	const lasts = 1500 * time.Millisecond
+	const lasts = time.Second
 	each(t, func(t *testing.T, v kinds.Kind) {
 		guessers := families(1)
 		s := newSite(t, v, twoKnocks)

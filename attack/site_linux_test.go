@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -31,16 +32,18 @@ func full() bool { return os.Getenv(fullEnv) == "1" }
 
 func isIptables(k kinds.Kind) bool { return k.Backend == policy.BackendIptables }
 
-// each makes an attack on every kind of kernel program, side by side.
+// each makes an attack on every kind of kernel program, side by side. Not by
+// t.Parallel: they mostly wait.
 func each(t *testing.T, attack func(t *testing.T, v kinds.Kind)) {
 	t.Helper()
 	labtest.Require(t)
+	var all sync.WaitGroup
 	for _, v := range kinds.All() {
-		t.Run(v.Name, func(t *testing.T) {
-			t.Parallel()
-			attack(t, v)
+		all.Go(func() {
+			t.Run(v.Name, func(t *testing.T) { attack(t, v) })
 		})
 	}
+	all.Wait()
 }
 
 // mode is how a hidden or closed port looks from outside.
