@@ -216,11 +216,11 @@ func (c *commands) tell(s step) {
 		say("", "this adds rule %d of the chain, and what stands before it comes first; tirl does not depend on an order", s.Place)
 	}
 	if opens && s.Adds && !s.checked {
-		say("before tirl is loaded, take out the rules that are left: "+leftover(s.Program),
+		say("to see the rules that are left: "+leftover(s.Program),
 			"this adds a rule at each knock, also where there is one already, and closing takes out one")
 	}
 	if s.Verb == firewall.Closes && (s.Program == "knock_helper_ipt.sh" || s.Program == "knock_add") {
-		say("before tirl is loaded, take out the rules that are left: iptables -S INPUT",
+		say("to see the rules that are left: iptables -S INPUT",
 			"this removes nothing: the script puts \"Insert\" or \"Append\" into the comment of a rule, and looks for one with \"Delete\"")
 	}
 	if s.Note != "" {
