@@ -115,7 +115,7 @@ func proveInKernel(ctx context.Context, kind kinds.Kind, g *automaton.Program) (
 	if err != nil {
 		return fmt.Errorf("%w\n%s", err, loaded.Listing)
 	}
-	r := verify.Verify(g, rs, verify.Options{})
+	r := verify.Listed(g, rs, verify.Options{})
 	if err := r.Err(); err != nil {
 		return fmt.Errorf("%w\n%s\n%s", err, told(r), loaded.Listing)
 	}

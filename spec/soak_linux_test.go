@@ -23,7 +23,8 @@ import (
 var soak = flag.Duration("soak", 0, "how long TestSoak tries random policies and traces")
 
 // TestSoak holds every kind of kernel program against the interpreter on random
-// policies and traces until its time is over or somebody interrupts it.
+// policies and traces, and proves what the kernel lists of each policy, until its time is
+// over or somebody interrupts it.
 func TestSoak(t *testing.T) {
 	if *soak <= 0 {
 		t.Skip("it runs for as long as -soak says")
@@ -57,6 +58,7 @@ type soaking struct {
 	sync.Mutex
 	first, next                 int
 	agreed, undecided, differed int
+	proved, unproved            int
 }
 
 func (s *soaking) run(ctx context.Context) {
@@ -69,6 +71,7 @@ func (s *soaking) run(ctx context.Context) {
 		for _, v := range kinds.All() {
 			if able(v, c) {
 				s.try(ctx, v, c, n)
+				s.prove(ctx, v, c, n)
 			}
 		}
 	}
@@ -98,9 +101,28 @@ func (s *soaking) try(ctx context.Context, v kinds.Kind, c automatontest.Case, n
 	}
 }
 
+// prove proves the policy of a case in a kernel.
+func (s *soaking) prove(ctx context.Context, v kinds.Kind, c automatontest.Case, n int) {
+	err := proveCase(ctx, v, c)
+	if ctx.Err() != nil {
+		return
+	}
+	s.Lock()
+	if err == nil {
+		s.proved++
+	} else {
+		s.unproved++
+	}
+	s.Unlock()
+	if err != nil {
+		s.line.Clear()
+		s.Errorf("%s, seed %d: %v", v.Name, n, err)
+	}
+}
+
 func (s *soaking) summary() string {
 	s.Lock()
 	defer s.Unlock()
-	return fmt.Sprintf("soak: seeds %d to %d: %d traces agreed, %d differed, %d were undecided",
-		s.first, s.next-1, s.agreed, s.differed, s.undecided)
+	return fmt.Sprintf("soak: seeds %d to %d: %d traces agreed, %d differed, %d were undecided; %d rulesets proved, %d not",
+		s.first, s.next-1, s.agreed, s.differed, s.undecided, s.proved, s.unproved)
 }

@@ -45,8 +45,8 @@ type Engine struct {
 	Boots Saver
 	// Prove says whether rules do what a program says: those that are to be loaded, and
 	// then what the kernel lists. Its error is a *verify.NotProvedError if they do not, or
-	// if that cannot be told. nil: nothing is proved.
-	Prove func(g *automaton.Program, backend string, rules backend.Ruleset) error
+	// if that cannot be told. listed: the rules are as the kernel lists them. nil: nothing is proved.
+	Prove func(g *automaton.Program, backend string, rules backend.Ruleset, listed bool) error
 	// Patience is how long to wait for another tirl to finish; 0 means 10 s.
 	Patience time.Duration
 }

@@ -31,7 +31,7 @@ func (e *Engine) proveRendered(k Kind, g *automaton.Program) error {
 	if err != nil {
 		return fmt.Errorf("render for %s: %w", k.Name, err)
 	}
-	if err := e.Prove(g, k.Name, rules); err != nil {
+	if err := e.Prove(g, k.Name, rules, false); err != nil {
 		return fmt.Errorf("%s: the rules to be loaded: %w", k.Name, err)
 	}
 	return nil
@@ -44,7 +44,7 @@ func (e *Engine) proveLoaded(k Kind, g *automaton.Program, kernel *backend.Loade
 	if e.Prove == nil {
 		return nil
 	}
-	err := e.Prove(g, k.Name, backend.Ruleset{{Name: k.Name, Text: kernel.Listing}})
+	err := e.Prove(g, k.Name, backend.Ruleset{{Name: k.Name, Text: kernel.Listing}}, true)
 	if err == nil {
 		return nil
 	}

@@ -58,9 +58,16 @@ type Loaded struct {
 	Rules      int    // rules, both families together
 	Text       string // the ruleset as the kernel lists it, without the sources
 	Listing    string // the same as the kernel's own programs print it, to be parsed
+	InFront    []Rule // of others, in the chains that tirl hangs from: they decide first
 	Places     []Place
 	Grants     []Grant
 	Blocked    bool // an administrator has shut all doors, see Operator
+}
+
+// Rule is a rule that somebody else has made.
+type Rule struct {
+	Where string // such as "chain INPUT of ip6tables"
+	Text  string
 }
 
 // Place is a source in progress.

@@ -68,8 +68,9 @@ they go; --assume leaves packets out of the proof: ` + strings.Join(verify.Scope
 
 // proof is a ruleset with its result.
 type proof struct {
-	what  string // that was proved
-	rules *ruleset.Ruleset
+	what   string // that was proved
+	rules  *ruleset.Ruleset
+	beside []string // what is assumed of rules that were not read
 	verify.Result
 }
 
@@ -90,7 +91,8 @@ func (a *app) verify(cmd *cobra.Command, f verifyFlags) error {
 		return err
 	}
 	if pr.Unproved == nil {
-		pr.Result = verify.Verify(p.Program, pr.rules, verify.Options{Scope: scope})
+		pr.Result = proving(f.live)(p.Program, pr.rules, verify.Options{Scope: scope})
+		pr.Assumptions = append(pr.Assumptions, pr.beside...)
 	}
 	if f.asJSON {
 		err = a.printJSON(pr.report(p.Program))
@@ -298,13 +300,21 @@ func notProved(err error) bool {
 	return ok
 }
 
+// proving is how rules are proved that were written, or that a kernel lists.
+func proving(listed bool) func(*automaton.Program, *ruleset.Ruleset, verify.Options) verify.Result {
+	if listed {
+		return verify.Listed
+	}
+	return verify.Verify
+}
+
 // prove is what apply asks before and after it loads.
-func prove(g *automaton.Program, name string, files backend.Ruleset) error {
+func prove(g *automaton.Program, name string, files backend.Ruleset, listed bool) error {
 	rs, err := parse.Backend(name, files)
 	if err != nil {
 		return &verify.NotProvedError{Result: verify.Result{Unproved: err}}
 	}
-	if err := verify.Verify(g, rs, verify.Options{}).Err(); err != nil {
+	if err := proving(listed)(g, rs, verify.Options{}).Err(); err != nil {
 		if not, ok := errors.AsType[*verify.NotProvedError](err); ok && len(not.Differences) > 0 {
 			pr := proof{rules: rs, Result: not.Result}
 			return fmt.Errorf("%w:\n%s", err, strings.TrimSuffix(pr.difference(g, not.Differences[0]), "\n"))

@@ -34,9 +34,16 @@ func (a *app) liveRules(ctx context.Context, g *automaton.Program) (*proof, erro
 		a.note("all doors are blocked by an administrator; the rules are proved as they are without that")
 	}
 	pr := &proof{what: "the rules of " + h.Backend + " in the kernel"}
-	pr.rules, err = parse.Backend(h.Backend, backend.Ruleset{{Name: h.Backend, Text: h.Loaded.Listing}})
-	if err != nil {
-		err = fmt.Errorf("%s: %w", h.Backend, err)
+	if pr.rules, err = parse.Backend(h.Backend, backend.Ruleset{{Name: h.Backend, Text: h.Loaded.Listing}}); err != nil {
+		// Whatever somebody has made of them, they are what the kernel holds.
+		pr.Unproved = err
 	}
-	return pr, err
+	for _, r := range h.Loaded.InFront {
+		a.warn("a rule that is not tirl's stands in front in %s: %s", r.Where, r.Text)
+		pr.beside = append(pr.beside, fmt.Sprintf("the rule in front in %s decides about no packet: %s", r.Where, r.Text))
+	}
+	if len(pr.beside) > 0 {
+		a.hint("sudo tirl doctor")
+	}
+	return pr, nil
 }

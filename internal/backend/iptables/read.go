@@ -27,10 +27,11 @@ func (b *Backend) Loaded(ctx context.Context) (*backend.Loaded, error) {
 	lists := make(map[string]lifetime)
 	found := false
 	for i, fam := range families {
-		kernel, err := b.kernel(ctx, fam)
+		text, err := b.run.Run(ctx, "", fam.save)
 		if err != nil && !errors.Is(err, tool.ErrMissing) {
 			return nil, fmt.Errorf("read rules: %w", err)
 		}
+		kernel := parse(text)
 		found = found || !kernel.empty()
 		all.Blocked = all.Blocked || kernel.blocked()
 		kernel = kernel.unblock()
@@ -42,13 +43,14 @@ func (b *Backend) Loaded(ctx context.Context) (*backend.Loaded, error) {
 		all.Rules += kernel.count()
 		if !kernel.empty() {
 			all.Text += "# " + fam.save + "\n" + kernel.restore(ruleset{})
+			all.Listing += "# " + fam.save + "\n" + kernel.alone().restore(ruleset{})
+			all.InFront = append(all.InFront, kernel.inFront(text, strings.TrimSuffix(fam.save, "-save"))...)
 		}
 		maps.Copy(lists, kernel.lifetimes())
 	}
 	if !found {
 		return nil, nil
 	}
-	all.Listing = all.Text
 	entries, err := b.entries(ctx, slices.Sorted(maps.Keys(lists)))
 	if err != nil {
 		return nil, fmt.Errorf("read sources: %w", err)
@@ -85,6 +87,39 @@ func (r ruleset) hash() string {
 		}
 	}
 	return ""
+}
+
+// alone gives the ruleset as if nobody else had rules in its base chains.
+func (r ruleset) alone() ruleset {
+	out := ruleset{slices.Clone(r.tables)}
+	for i := range out.tables {
+		jumps := slices.Clone(out.tables[i].jumps)
+		for n := range jumps {
+			jumps[n].at = n + 1
+		}
+		out.tables[i].jumps = jumps
+	}
+	return out
+}
+
+// inFront gives the rules of a saved text that stand before the first jump into tirl.
+func (r ruleset) inFront(text, program string) []backend.Rule {
+	var out []backend.Rule
+	table, n := "", 0
+	for line := range strings.Lines(text) {
+		line = strings.TrimRight(line, "\r\n")
+		if strings.HasPrefix(line, "*") {
+			table, n = line[1:], 0
+		}
+		jumps := r.find(table).jumps
+		if len(jumps) == 0 || !strings.HasPrefix(line, "-A "+base(table)+" ") {
+			continue
+		}
+		if n++; n < jumps[0].at {
+			out = append(out, backend.Rule{Where: fmt.Sprintf("chain %s of %s, table %s", base(table), program, table), Text: line})
+		}
+	}
+	return out
 }
 
 func (r ruleset) count() int {
