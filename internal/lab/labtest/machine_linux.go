@@ -76,7 +76,8 @@ func NewMachine(t testing.TB, units ...string) *Machine {
 	})
 	children := fmt.Sprintf("/proc/%d/task/%[1]d/children", cmd.Process.Pid)
 	for range 400 {
-		if text, err := os.ReadFile(children); err == nil && m.pid == "" {
+		// The shell's first child may be its mkdir.
+		if text, err := os.ReadFile(children); err == nil {
 			if fields := strings.Fields(string(text)); len(fields) > 0 {
 				m.pid = fields[0]
 				m.Root = "/proc/" + m.pid + "/root"
