@@ -147,13 +147,15 @@ func newHost(t *testing.T, packages ...string) *host {
 	for i, name := range packages {
 		text, err := os.ReadFile(name)
 		if err == nil {
-			err = os.WriteFile(fmt.Sprintf("%s/run/package.%d", h.Root, i), text, 0o600)
+			err = os.WriteFile(fmt.Sprintf("%s/run/tirl_%d_amd64.deb", h.Root, i), text, 0o600)
 		}
 		if err != nil {
 			t.Fatal(err)
 		}
 	}
 	h.Boot()
+	// Images of containers leave manuals out.
+	h.sh("printf 'path-include=*\nforce-unsafe-io\n' >/etc/dpkg/dpkg.cfg.d/zz-test")
 	// What this test finds has to be the package's. The index of all manuals takes minutes.
 	h.Do("rm", "-f", "/usr/local/sbin/tirl", "/usr/local/bin/tirl", "/var/lib/man-db/auto-update")
 	return h
@@ -163,12 +165,6 @@ func newHost(t *testing.T, packages ...string) *host {
 func (h *host) sh(line string) string {
 	h.t.Helper()
 	return h.Do("env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "DEBIAN_FRONTEND=noninteractive", "sh", "-c", "("+line+") 2>&1 </dev/null")
-}
-
-// dpkg runs dpkg with all files of packages, manuals too, which images of containers leave out.
-func (h *host) dpkg(args string) string {
-	h.t.Helper()
-	return h.sh("dpkg --force-unsafe-io --path-include='*' " + args)
 }
 
 // says checks that a line prints something.
@@ -208,10 +204,52 @@ func (h *host) guard() {
 	h.says("nft list tables", "table inet tirl")
 }
 
-// rules are those in the kernel, the open doors too, without what changes by itself.
+// firstSteps are the commands that the README tells a newcomer.
+func firstSteps(t *testing.T) []string {
+	t.Helper()
+	text, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, part, _ := strings.Cut(string(text), "\n## First steps\n")
+	_, part, _ = strings.Cut(part, "\n```sh\n")
+	part, _, _ = strings.Cut(part, "\n```\n")
+	var steps []string
+	for line := range strings.Lines(part) {
+		line, _, _ = strings.Cut(line, " #")
+		steps = append(steps, strings.TrimPrefix(strings.TrimSpace(line), "sudo "))
+	}
+	if len(steps) < 4 || !strings.HasPrefix(steps[0], "dpkg -i ") {
+		t.Fatalf("the first steps: %q", steps)
+	}
+	return steps
+}
+
+// newcomer follows the README from an installed package to a hidden SSH, and comes
+// in as a client from another network namespace.
+func (h *host) newcomer(steps []string) {
+	h.t.Helper()
+	const client = "ip netns exec client "
+	h.sh(`ip netns add client && ip link add lan type veth peer name lan netns client &&
+		ip addr add 198.51.100.1/24 dev lan && ip link set lan up && ip -n client addr add 198.51.100.2/24 dev lan && ip -n client link set lan up`)
+	h.sh("ssh-keygen -A; mkdir -p /run/sshd && /usr/sbin/sshd")
+	h.says(client+"nc -z -w 2 198.51.100.1 22 && echo open", "open")
+	for _, line := range steps {
+		h.sh(line)
+	}
+	h.says(client+"nc -z -w 1 198.51.100.1 22 || echo closed", "closed")
+	h.sh("umask 077; tirl export --address 198.51.100.1 --name server ssh >/run/hosts.toml")
+	h.says(client+"tirl knock --hosts /run/hosts.toml server --verify tcp/22", "tcp/22 is open")
+	if n := 1 + len(steps) + 2; n >= 10 { // dpkg -i; export and knock
+		h.t.Errorf("it took %d commands", n)
+	}
+}
+
+// rules are those in the kernel, and who a door is open to by grant. Elements that come
+// and go by themselves are left out.
 func (h *host) rules() string {
 	h.t.Helper()
-	return h.sh(`nft -s list table inet tirl | sed 's/ expires [0-9a-z]*//g'`)
+	return h.sh("nft -s -t list table inet tirl; nft list table inet tirl | grep -o '192\\.0\\.2\\.7'; true")
 }
 
 // restored checks that the host has nothing of tirl but its policy.
@@ -227,7 +265,8 @@ func testDeb(t *testing.T, first string) {
 	h := newHost(t, first, later(t, first))
 	before := h.files()
 
-	h.dpkg("-i /run/package.0")
+	steps := firstSteps(t)
+	h.sh("mv /run/tirl_1_amd64.deb /run/later.deb; cd /run && " + steps[0])
 	h.asleep()
 	h.says("tirl version", "tirl "+firstVersion+" ")
 	h.says("stat -c %a /etc/tirl/policy.toml", "600")
@@ -239,14 +278,17 @@ func testDeb(t *testing.T, first string) {
 	}
 	h.sh("bash -n /usr/share/bash-completion/completions/tirl")
 
-	h.guard()
+	h.newcomer(steps[1:])
+	h.sh("tirl install --heal && tirl grant 192.0.2.7 ssh")
+	h.Is("tirl.service", "active")
+	h.Is("tirl-heal.timer", "active")
 	policy, rules := h.sh("cat /etc/tirl/policy.toml"), h.rules()
 	if !strings.Contains(rules, "192.0.2.7") {
 		t.Errorf("nobody is let in: %s", rules)
 	}
 
 	// An upgrade asks nothing and changes nothing that is in force.
-	h.dpkg("-i /run/package.1")
+	h.sh("dpkg -i /run/later.deb")
 	h.says("dpkg-query -W tirl", secondVersion)
 	h.Is("tirl.service", "active")
 	h.Is("tirl-heal.timer", "active")
@@ -259,14 +301,14 @@ func testDeb(t *testing.T, first string) {
 
 	// What cannot be opened stays shut, and the program stays.
 	h.sh("mv /usr/sbin/nft /usr/sbin/nft.kept && printf '#!/bin/sh\nexit 1\n' >/usr/sbin/nft && chmod 755 /usr/sbin/nft")
-	h.says("dpkg --force-unsafe-io -r tirl; echo $?", "the rules cannot be taken out")
+	h.says("dpkg -r tirl; echo $?", "the rules cannot be taken out")
 	h.sh("mv /usr/sbin/nft.kept /usr/sbin/nft")
 	h.says("dpkg-query -W -f '${Status}' tirl", "install ok installed")
 	if got := h.rules(); got != rules {
 		t.Errorf("a removal that failed has changed the rules to\n%s", got)
 	}
 
-	if said := h.dpkg("-r tirl"); !strings.Contains(said, "the doors are open") {
+	if said := h.sh("dpkg -r tirl"); !strings.Contains(said, "the doors are open") {
 		t.Errorf("dpkg -r does not tell that the doors open: %s", said)
 	}
 	h.restored()
@@ -275,22 +317,26 @@ func testDeb(t *testing.T, first string) {
 	}
 
 	// Back again it is asleep, and has the policy that it had.
-	h.dpkg("-i /run/package.0")
+	h.sh("dpkg -i /run/tirl_0_amd64.deb")
 	h.asleep()
 	h.says("tirl check", "policy.toml: ok (")
 
 	// In a chroot the rules are the host's.
 	h.sh("tirl apply --no-confirm && mv /var/lib/tirl /var/lib/other")
-	h.dpkg("-r tirl")
+	h.sh("dpkg -r tirl")
 	h.says("nft list tables", "table inet tirl")
-	h.sh("dpkg --force-unsafe-io -i /run/package.0 && mv /var/lib/other /var/lib/tirl")
+	h.sh("dpkg -i /run/tirl_0_amd64.deb && mv /var/lib/other /var/lib/tirl")
 
-	h.dpkg("--purge tirl")
+	h.sh("dpkg --purge tirl")
 	h.says("nft list table inet tirl; true", "No such file")
 	h.says("ls -d /etc/tirl /var/lib/tirl /run/tirl /usr/lib/tirl; true", "cannot access '/etc/tirl'")
 	if after := h.files(); !slices.Equal(before, after) {
 		t.Errorf("the files before are not those after:\n%s", difference(before, after))
 	}
+
+	// A policy that was there first, as in the recipe for cloud-init, stays.
+	h.sh("mkdir /etc/tirl && echo '# mine' >/etc/tirl/policy.toml && dpkg --force-confold -i /run/tirl_0_amd64.deb")
+	h.says("cat /etc/tirl/policy.toml", "# mine")
 }
 
 func difference(before, after []string) string {
@@ -316,14 +362,14 @@ func testRPM(t *testing.T, name string) {
 	if strings.Contains(h.sh("rpm --help; true"), "force-debian") {
 		rpm += "--force-debian "
 	}
-	h.sh(rpm + "-i /run/package.0")
+	h.sh(rpm + "-i /run/tirl_0_amd64.deb")
 	h.asleep()
 	h.says("stat -c %a /etc/tirl/policy.toml", "600")
 	h.says("tirl check; echo $?", "the policy has no door")
 
 	h.guard()
 	rules := h.rules()
-	h.sh(rpm + "-U --replacepkgs /run/package.0")
+	h.sh(rpm + "-U --replacepkgs /run/tirl_0_amd64.deb")
 	// What rpm tells the scripts of the older package in an upgrade: 1 is left.
 	h.sh("rpm -q --qf '%{PREUN}' tirl >/run/preun && sh /run/preun 1")
 	if got := h.rules(); got != rules {
