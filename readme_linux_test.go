@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -53,6 +54,18 @@ func blocks(t *testing.T, file string) []block {
 	return all
 }
 
+// build makes the program.
+func build(t *testing.T) string {
+	t.Helper()
+	binary := filepath.Join(t.TempDir(), "tirl")
+	cmd := exec.Command("go", "build", "-o", binary, "./cmd/tirl")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("build tirl: %v\n%s", err, out)
+	}
+	return binary
+}
+
 // documents are those whose examples are tried.
 func documents(t *testing.T) []string {
 	t.Helper()
@@ -63,20 +76,62 @@ func documents(t *testing.T) []string {
 	return append([]string{"README.md"}, docs...)
 }
 
-func TestPoliciesParse(t *testing.T) {
-	n := 0
-	for _, file := range documents(t) {
-		for _, b := range blocks(t, file) {
-			if b.lang != "toml" {
-				continue
-			}
-			n++
-			if _, found := policy.Parse(file, []byte(b.text)); found.HasErrors() {
-				t.Errorf("%s:%d: %v", file, b.line, found)
+// policies are those that a document shows, as its TOML and in its YAML.
+func policies(t *testing.T, file string) []block {
+	t.Helper()
+	var all []block
+	for _, b := range blocks(t, file) {
+		switch {
+		case b.lang == "toml" && !strings.HasPrefix(b.text, "[host."):
+			all = append(all, b)
+		case b.lang == "yaml":
+			if _, text, ok := strings.Cut(b.text, "content: |\n"); ok {
+				all = append(all, block{text: indented(text), line: b.line})
 			}
 		}
 	}
-	if n < 2 {
+	return all
+}
+
+// indented gives the lines at the beginning that are as far in as the first, without that.
+func indented(text string) string {
+	margin := text[:len(text)-len(strings.TrimLeft(text, " "))]
+	var b strings.Builder
+	for line := range strings.Lines(text) {
+		rest, ok := strings.CutPrefix(line, margin)
+		if !ok && strings.TrimSpace(line) != "" {
+			break
+		}
+		b.WriteString(strings.TrimLeft(rest, " "))
+	}
+	return b.String()
+}
+
+func TestPoliciesPassCheck(t *testing.T) {
+	binary := build(t)
+	n := 0
+	for _, file := range documents(t) {
+		for _, b := range policies(t, file) {
+			n++
+			cmd := exec.Command(binary, "check", "--no-host", "-")
+			cmd.Stdin = strings.NewReader(b.text)
+			if out, err := cmd.CombinedOutput(); err != nil {
+				t.Errorf("%s:%d: %v\n%s", file, b.line, err, out)
+			}
+		}
+		for _, b := range blocks(t, file) {
+			if b.lang == "toml" && strings.HasPrefix(b.text, "[host.") {
+				if _, found := policy.ParseHosts(file, []byte(b.text)); found.HasErrors() {
+					t.Errorf("%s:%d: %v", file, b.line, found)
+				}
+			}
+			// A session that is not to be run is text.
+			if first, _, _ := strings.Cut(b.text, "\n"); b.lang == "" && prompt.MatchString(first) {
+				t.Errorf("%s:%d: a session is console, or text", file, b.line)
+			}
+		}
+	}
+	if n < 15 {
 		t.Errorf("only %d policies were found", n)
 	}
 }
@@ -89,14 +144,12 @@ var prompt = regexp.MustCompile(`^(server#|client\$|\$) (.*)$`)
 // the same document ended; the policy in force is the last TOML before it.
 func TestSessions(t *testing.T) {
 	labtest.Require(t)
-	binary := filepath.Join(t.TempDir(), "tirl")
-	build := exec.Command("go", "build", "-o", binary, "./cmd/tirl")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build tirl: %v\n%s", err, out)
-	}
+	binary := build(t)
 	commands := 0
 	for _, file := range documents(t) {
+		if !slices.ContainsFunc(blocks(t, file), func(b block) bool { return b.lang == "console" }) {
+			continue
+		}
 		t.Run(filepath.Base(file), func(t *testing.T) {
 			s := newSession(t, binary)
 			for _, b := range blocks(t, file) {
@@ -109,7 +162,7 @@ func TestSessions(t *testing.T) {
 			}
 		})
 	}
-	if commands < 6 {
+	if commands < 12 {
 		t.Errorf("only %d commands were tried", commands)
 	}
 }
