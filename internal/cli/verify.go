@@ -314,7 +314,7 @@ func prove(g *automaton.Program, name string, files backend.Ruleset, listed bool
 	if err != nil {
 		return &verify.NotProvedError{Result: verify.Result{Unproved: err}}
 	}
-	if err := proving(listed)(g, rs, verify.Options{}).Err(); err != nil {
+	if err := proving(listed)(g, rs, verify.Options{One: true}).Err(); err != nil {
 		if not, ok := errors.AsType[*verify.NotProvedError](err); ok && len(not.Differences) > 0 {
 			pr := proof{rules: rs, Result: not.Result}
 			return fmt.Errorf("%w:\n%s", err, strings.TrimSuffix(pr.difference(g, not.Differences[0]), "\n"))

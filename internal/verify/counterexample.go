@@ -59,6 +59,9 @@ func (e *explorer) confirm() []Difference {
 	for _, s := range e.suspects {
 		if d, ok := e.realize(s); ok {
 			found = addDifference(found, d)
+			if e.one {
+				break
+			}
 		}
 	}
 	return found
@@ -115,7 +118,7 @@ func (e *explorer) way(s suspect) (packets []automaton.Packet, src bitset) {
 	slices.Reverse(events)
 	slices.Reverse(path)
 	src = newBitset(len(e.sp.srcs))
-	src.add(s.event.b.srcs.and(e.nodes[s.node].srcs).first())
+	src.add(e.sourceFor(events, s.event.b.srcs.and(e.nodes[s.node].srcs)))
 	same := e.sp.sameSources(src)
 	for i, ev := range events {
 		at := e.nodes[path[i]].at + packetGap
@@ -132,6 +135,27 @@ func (e *explorer) way(s suspect) (packets []automaton.Packet, src bitset) {
 		}
 	}
 	return append(e.grantsFirst(events, src), packets...), src
+}
+
+// sourceFor picks a source to which the doors open that the way has chosen to be open.
+func (e *explorer) sourceFor(events []event, srcs bitset) int {
+	for _, ev := range events {
+		for _, h := range ev.g {
+			if !h.yes {
+				continue
+			}
+			admitted := newBitset(len(e.sp.srcs))
+			for i, d := range e.g.Doors {
+				if d.Class == h.class {
+					admitted = admitted.or(e.s.admits[i])
+				}
+			}
+			if srcs.meets(admitted) {
+				srcs = srcs.and(admitted)
+			}
+		}
+	}
+	return srcs.first()
 }
 
 // spread sees to it that time never goes back.

@@ -58,8 +58,7 @@ func (m *machine) absent(n *node, st ruleset.Statement, p *path) (holds, ok bool
 	if len(key) != 1 || key[0].Kind != ruleset.FieldSrc || key[0].Family&m.sp.family == 0 {
 		return false, false
 	}
-	at := elemKey{set: set}
-	if _, flag := m.flags[at]; flag || p.find(at) >= 0 {
+	if m.flagSets[set] || p.find(elemKey{set: set}) >= 0 {
 		return false, false
 	}
 	return not, true
@@ -295,28 +294,23 @@ func (m *machine) take(p *path, key elemKey) {
 
 // takeAll takes the source out of many sets.
 func (m *machine) takeAll(p *path, sets []int) *path {
-	if !slices.ContainsFunc(p.elems, func(e elem) bool { return e.key.n == 0 && slices.Contains(sets, e.key.set) }) &&
-		!m.flagged(sets) {
+	if len(m.flags) == 0 && len(p.elems) == 0 {
+		return p
+	}
+	flagged := slices.ContainsFunc(sets, func(set int) bool { return m.flagSets[set] })
+	if !flagged && !slices.ContainsFunc(p.elems, func(e elem) bool { return e.key.n == 0 && slices.Contains(sets, e.key.set) }) {
 		return p
 	}
 	p = p.copy()
 	for _, set := range sets {
-		if key := (elemKey{set: set}); m.isFlag(key) {
+		key := elemKey{set: set}
+		if _, ok := m.flags[key]; ok {
 			p.ops = append(p.ops, flagOp{key: key})
 		} else {
 			m.take(p, key)
 		}
 	}
 	return p
-}
-
-func (m *machine) isFlag(key elemKey) bool {
-	_, ok := m.flags[key]
-	return ok
-}
-
-func (m *machine) flagged(sets []int) bool {
-	return slices.ContainsFunc(sets, func(set int) bool { return m.isFlag(elemKey{set: set}) })
 }
 
 // listTimers are those of an element of a list whose time is set.

@@ -39,6 +39,7 @@ type explorer struct {
 	fault    *ruleset.UnknownError
 	uneven   *suspect // a packet that one side's bucket counts, and the other's does not
 	max      int
+	one      bool // one difference is enough
 }
 
 // entrance is where the rules begin to depend on the source, or are through without
@@ -108,7 +109,7 @@ func (e *explorer) explore() error {
 		if len(e.nodes) > e.max {
 			return &ruleset.UnknownError{Line: 1, What: fmt.Sprintf("more than %d states", e.max)}
 		}
-		if len(e.suspects) >= maxSuspects {
+		if len(e.suspects) >= maxSuspects || e.one && len(e.suspects) >= fewSuspects {
 			break
 		}
 	}
@@ -118,7 +119,11 @@ func (e *explorer) explore() error {
 	return nil
 }
 
-const maxSuspects = 64
+// maxSuspects is how many suspects are kept; of fewSuspects one is mostly real.
+const (
+	maxSuspects = 64
+	fewSuspects = 6
+)
 
 // push adds a state, if it is not known for these sources.
 func (e *explorer) push(s state, srcs bitset, v visit) {

@@ -13,7 +13,7 @@ import (
 // and alone, lets the source in. A class for which it finds none is followed like
 // everything else.
 func (e *explorer) learnGrants() {
-	e.grantElems, e.m.flags = make(map[int][]elemKey), make(map[elemKey]int)
+	e.grantElems, e.m.flags, e.m.flagSets = make(map[int][]elemKey), make(map[elemKey]int), make(map[int]bool)
 	flags := make(map[elemKey]int)
 	e.m.limited = false
 	for class, c := range e.g.Classes {
@@ -29,6 +29,9 @@ func (e *explorer) learnGrants() {
 		}
 	}
 	e.m.flags, e.m.limited = flags, e.s.limited
+	for key := range flags {
+		e.m.flagSets[key.set] = true
+	}
 }
 
 // grantsOf gives the elements that let a source in that has knocked at a door of a

@@ -24,7 +24,8 @@ type machine struct {
 	ranges map[portKey]bitset
 	// flags are the elements that stand for grants, by class of the policy. Whether a
 	// source holds them is chosen anew for each packet, the same for both sides.
-	flags map[elemKey]int
+	flags    map[elemKey]int
+	flagSets map[int]bool // that they are in
 	// limited = false: no bucket is ever empty.
 	limited bool
 	leaf    func(*path, ruleset.Verdict)
@@ -324,7 +325,7 @@ func (m *machine) tests(n *node, i int, p *path, up *frame) (*path, bool) {
 			m.suspend(pause{n, i, p, up})
 			return nil, false
 		}
-		if holds, ok := m.absent(n, n.tests[i], p); ok {
+		if holds, ok := m.settled(n, n.tests[i], p); ok {
 			if !holds {
 				return p, false
 			}
@@ -484,6 +485,30 @@ type portKey struct {
 	attr  ruleset.Attr
 	first *ruleset.Range
 	n     int
+}
+
+// settled answers for statements that hold for all packets of a path or for none, and change
+// nothing: most of what there is, and this is quicker than to cut.
+func (m *machine) settled(n *node, st ruleset.Statement, p *path) (holds, ok bool) {
+	match, ok := st.(ruleset.Match)
+	if !ok {
+		return m.absent(n, st, p)
+	}
+	all, some := false, true
+	switch match.Attr {
+	case ruleset.Proto, ruleset.DPort:
+		in := m.portRanges(match)
+		if some = p.b.ports.meets(in); some {
+			all = p.b.ports.within(in)
+		}
+	case ruleset.Conn:
+		all, some = p.b.conns&^match.Conns == 0, p.b.conns&match.Conns != 0
+	case ruleset.Dest:
+		all, some = p.b.dests&^match.Dests == 0, p.b.dests&match.Dests != 0
+	default:
+		return false, false
+	}
+	return all != match.Not, all || !some
 }
 
 func (m *machine) matchRegister(line int, st ruleset.Match, p *path, out *outcome) {

@@ -26,6 +26,7 @@ type meaning struct {
 	linkLocal             bitset // sources
 	classes               []bitset
 	children              [][]automaton.State
+	knocks                []int     // atoms, by place
 	first                 *portFunc // first knocks that end no door
 	firstEnds             []automaton.State
 	admits                []bitset // sources, by door
@@ -66,8 +67,10 @@ func newMeaning(g *automaton.Program, sp *space, limited bool) *meaning {
 		s.classes = append(s.classes, sp.ports(c.Services))
 	}
 	s.children = make([][]automaton.State, len(g.Places))
+	s.knocks = make([]int, len(g.Places))
 	for at := 1; at < len(g.Places); at++ {
 		up := g.Places[at].Parent
+		s.knocks[at] = sp.atomOf(g.Places[at].Knock)
 		s.children[up] = append(s.children[up], automaton.State(at))
 	}
 	s.first = newPortFunc(len(sp.atoms))
@@ -118,7 +121,7 @@ func (s *meaning) ofFirewall() {
 }
 
 // knock gives the atom of the knock that leads to a place.
-func (s *meaning) knock(at automaton.State) int { return s.sp.atomOf(s.g.Places[at].Knock) }
+func (s *meaning) knock(at automaton.State) int { return s.knocks[at] }
 
 // single is the set of one atom.
 func (s *meaning) single(atom int) bitset {

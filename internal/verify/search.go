@@ -19,6 +19,9 @@ func addrFrom(b [16]byte) netip.Addr { return netip.AddrFrom16(b) }
 func (e *explorer) search() []Difference {
 	var found []Difference
 	try := func(packets []automaton.Packet) {
+		if e.one && len(found) > 0 {
+			return
+		}
 		if d, ok := trial(e.g, e.m.rs, spread(packets)); ok {
 			found = addDifference(found, shrink(e.g, e.m.rs, d))
 		}

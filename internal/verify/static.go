@@ -121,11 +121,10 @@ func (m *machine) addRow(t *table, s *ruleset.Set, key []ruleset.Field, e rulese
 			}
 		case ruleset.FieldProto:
 			proto = &k
-			r.narrow(m.sp.protos(k.First, k.Last))
 		case ruleset.FieldDPort:
 			if p, ok := oneProto(proto); ok && k.Last <= 65535 && len(key) <= 3 {
-				r.ports = nil
 				r.lo, r.hi = m.sp.span(p, uint16(k.First), uint16(k.Last))
+				proto = nil
 				continue
 			}
 			r.narrow(m.sp.dports(k.First, k.Last))
@@ -147,6 +146,9 @@ func (m *machine) addRow(t *table, s *ruleset.Set, key []ruleset.Field, e rulese
 			m.fail(s.Line, "set `"+s.Name+"` is looked up by "+f.Name)
 			return
 		}
+	}
+	if proto != nil {
+		r.narrow(m.sp.protos(proto.First, proto.Last))
 	}
 	if t.entries[reg] == nil {
 		t.entries[reg] = &entry{}

@@ -61,6 +61,8 @@ type Options struct {
 	Scope Scope
 	// MaxStates is how many states to try for each family. 0: a million.
 	MaxStates int
+	// One: a single difference is enough, and it need not be the plainest.
+	One bool
 }
 
 const defaultMaxStates = 1_000_000
@@ -136,7 +138,7 @@ func verifyFamily(family ruleset.Family, g *automaton.Program, rs *ruleset.Rules
 		e.mixed, e.fault = make(map[int]bool), nil
 		err = e.explore()
 		states += len(e.nodes)
-		if len(e.suspects) > 0 {
+		if len(e.suspects) > 0 && !o.One {
 			// Once more, so that the way to each is one of plain packets if there is one.
 			e.plainest = true
 			err = e.explore()
@@ -179,7 +181,7 @@ func newExplorer(family ruleset.Family, g *automaton.Program, rs *ruleset.Rulese
 	if err != nil {
 		return nil, nil, err
 	}
-	e := &explorer{g: g, sp: sp, m: m, scope: o.Scope, max: o.MaxStates, exact: make(map[int]bool)}
+	e := &explorer{g: g, sp: sp, m: m, scope: o.Scope, max: o.MaxStates, one: o.One, exact: make(map[int]bool)}
 	e.s = newMeaning(g, sp, !o.Scope.NoLimit)
 	m.limited = e.s.limited
 	return e, relevant, nil
