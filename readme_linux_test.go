@@ -38,8 +38,15 @@ func blocks(t *testing.T, file string) []block {
 	var open *block
 	for i, line := range strings.Split(string(text), "\n") {
 		lang, fence := strings.CutPrefix(line, "```")
+		// The examples of a file format's manual.
+		if manual := strings.HasPrefix(file, "man/"); manual && line == ".Bd -literal -offset indent" {
+			lang, fence = "toml", true
+		} else if manual && line == ".Ed" {
+			fence = true
+		}
 		switch {
 		case fence && open == nil:
+			lang, _, _ = strings.Cut(lang, " ") // words after it are for readers of the source
 			open = &block{lang: lang, line: i + 1}
 		case fence:
 			all = append(all, *open)
@@ -53,6 +60,9 @@ func blocks(t *testing.T, file string) []block {
 	}
 	return all
 }
+
+// isHosts says whether it is a client's hosts file, and no policy.
+func (b block) isHosts() bool { return strings.Contains("\n"+b.text, "\n[host.") }
 
 // build makes the program.
 func build(t *testing.T) string {
@@ -73,7 +83,7 @@ func documents(t *testing.T) []string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return append([]string{"README.md"}, docs...)
+	return append([]string{"README.md", "man/tirl-policy.5"}, docs...)
 }
 
 // policies are those that a document shows, as its TOML and in its YAML.
@@ -82,7 +92,7 @@ func policies(t *testing.T, file string) []block {
 	var all []block
 	for _, b := range blocks(t, file) {
 		switch {
-		case b.lang == "toml" && !strings.HasPrefix(b.text, "[host."):
+		case b.lang == "toml" && !b.isHosts():
 			all = append(all, b)
 		case b.lang == "yaml":
 			if _, text, ok := strings.Cut(b.text, "content: |\n"); ok {
@@ -120,7 +130,7 @@ func TestPoliciesPassCheck(t *testing.T) {
 			}
 		}
 		for _, b := range blocks(t, file) {
-			if b.lang == "toml" && strings.HasPrefix(b.text, "[host.") {
+			if b.lang == "toml" && b.isHosts() {
 				if _, found := policy.ParseHosts(file, []byte(b.text)); found.HasErrors() {
 					t.Errorf("%s:%d: %v", file, b.line, found)
 				}
