@@ -88,6 +88,8 @@ func (a *app) connect(cmd *cobra.Command, name string, number uint16, f connectF
 		return err
 	case f.quiet && f.verbose:
 		return usage("", "-q and -v exclude each other")
+	case f.hosts == stdinName:
+		return usage("", "standard input is what connect carries: --hosts must be a file")
 	case f.timeout <= 0:
 		return usage("tirl connect --timeout 30s HOST PORT", "--timeout %s is no time", f.timeout)
 	}
@@ -115,13 +117,16 @@ func (a *app) connect(cmd *cobra.Command, name string, number uint16, f connectF
 		return connectFailure(r, door, service, err)
 	}
 	err = connect.Carry(cmd.Context(), conn, connect.Stream{In: a.in, Out: closing(a.out), Interactive: term.IsTerminal(a.in)})
-	if err != nil && !errors.Is(err, context.Canceled) {
+	if err != nil {
 		return fmt.Errorf("the connection to %s: %w", r.Name, err)
 	}
-	return err
+	return nil
 }
 
 func connectFailure(r policy.Remote, door policy.Door, service port.Port, err error) error {
+	if errors.Is(err, context.Canceled) {
+		return err
+	}
 	hint := fmt.Sprintf("on that host: sudo tirl doctor --listen %s shows which knocks arrive", door.Name)
 	if errors.Is(err, connect.ErrRefused) {
 		hint = fmt.Sprintf("does anything listen on %s there?", service)

@@ -187,11 +187,13 @@ func TestMeasure(t *testing.T) {
 	binary := build(t)
 	for _, p := range paths() {
 		for _, m := range methods() {
-			o := sessions(t, binary, p, m, count, 12)
-			fmt.Printf("%-22s %-20s %v\n", p.name, m.name, o)
-			if m.name == byConnect.name && p.loss <= 5 && o.ok*100 < o.all*99 {
-				t.Errorf("%s: %v\n%s", p.name, o, strings.Join(o.failures, "\n"))
-			}
+			t.Run(p.name+"/"+m.name, func(t *testing.T) {
+				o := sessions(t, binary, p, m, count, 12)
+				fmt.Printf("%-22s %-20s %v\n", p.name, m.name, o)
+				if m.name == byConnect.name && p.loss <= 5 && o.ok*100 < o.all*99 {
+					t.Errorf("%v\n%s", o, strings.Join(o.failures, "\n"))
+				}
+			})
 		}
 	}
 }
