@@ -27,7 +27,7 @@ const sessionTimeout = 3 * time.Minute
 
 // path is what lies between client and server.
 type path struct {
-	name   string
+	name   string        // ssh_config gives a percent sign in a directory's name a meaning
 	loss   int           // percent of the packets of each direction
 	jitter time.Duration // each packet is on its way for up to this long
 }
@@ -36,11 +36,11 @@ type path struct {
 func paths() []path {
 	return []path{
 		{"clean", 0, 0},
-		{"5 % loss", 5, 0},
-		{"20 % loss", 20, 0},
-		{"0 to 50 ms", 0, 50 * time.Millisecond},
-		{"0 to 250 ms", 0, 250 * time.Millisecond},
-		{"5 % loss, 0 to 50 ms", 5, 50 * time.Millisecond},
+		{"loss 5", 5, 0},
+		{"loss 20", 20, 0},
+		{"jitter 50", 0, 50 * time.Millisecond},
+		{"jitter 250", 0, 250 * time.Millisecond},
+		{"loss 5 jitter 50", 5, 50 * time.Millisecond},
 	}
 }
 
@@ -166,8 +166,8 @@ func TestConnectOnARoughPath(t *testing.T) {
 		path  path
 		count int
 	}{
-		{path{"5 % loss", 5, 0}, 12},
-		{path{"5 % loss, 0 to 50 ms", 5, 50 * time.Millisecond}, 4},
+		{path{"loss 5", 5, 0}, 12},
+		{path{"loss 5 jitter 50", 5, 50 * time.Millisecond}, 4},
 	} {
 		o := sessions(t, binary, tt.path, byConnect, tt.count, 4)
 		t.Logf("%s: %v", tt.path.name, o)
