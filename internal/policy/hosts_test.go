@@ -191,3 +191,24 @@ func FuzzParseHosts(f *testing.F) {
 		}
 	})
 }
+
+// The hosts file of docs/client.md is one.
+func TestDocumentedHosts(t *testing.T) {
+	text, err := os.ReadFile("../../docs/client.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, found := strings.Cut(string(text), "```toml hosts\n")
+	example, _, closed := strings.Cut(rest, "```")
+	if !found || !closed {
+		t.Fatal("docs/client.md shows no hosts file")
+	}
+	if hosts := mustParseHosts(t, example); len(hosts) != 1 || len(hosts[0].Doors) != 1 {
+		t.Errorf("%d hosts", len(hosts))
+	}
+	for _, key := range []string{"addresses", "names", "resolve", "delay"} {
+		if !strings.Contains(string(text), "| `"+key+"` |") {
+			t.Errorf("the key %s is not in the table", key)
+		}
+	}
+}

@@ -127,6 +127,7 @@ func TestManySessions(t *testing.T) {
 // TestConnectCarries: what goes through tirl connect arrives whole and in order,
 // in both directions at once, however much it is; what cannot arrive is an error.
 func TestConnectCarries(t *testing.T) {
+	t.Parallel()
 	labtest.Require(t)
 	w := newWorld(t, build(t), 1)
 	w.write("policy.toml", strings.Replace(policyText, `"tcp/22"`, `"tcp/22", "tcp/8080"`, 1))
@@ -163,6 +164,7 @@ func TestConnectCarries(t *testing.T) {
 // TestConnectAgainstResets: somebody who sends wrong packets from the client's
 // address all the time spoils knocks that take their time, but not a burst.
 func TestConnectAgainstResets(t *testing.T) {
+	t.Parallel()
 	labtest.Require(t)
 	w := newWorld(t, build(t), 1)
 	w.apply("nftables")
@@ -199,6 +201,7 @@ func TestConnectAgainstResets(t *testing.T) {
 // TestExportedLines: what export prints for machines without tirl opens the door,
 // with every nc that there is.
 func TestExportedLines(t *testing.T) {
+	t.Parallel()
 	labtest.Require(t)
 	binary := build(t)
 	for _, tt := range []struct{ name, policy, nc4 string }{

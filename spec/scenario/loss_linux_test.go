@@ -160,13 +160,14 @@ func sessions(t *testing.T, binary string, p path, m method, count, worlds int) 
 // TestConnectOnARoughPath: tirl connect comes in where one of twenty packets is
 // lost, and where they arrive in another order.
 func TestConnectOnARoughPath(t *testing.T) {
+	t.Parallel()
 	labtest.Require(t)
 	binary := build(t)
 	for _, tt := range []struct {
 		path  path
 		count int
 	}{
-		{path{"loss 5", 5, 0}, 12},
+		{path{"loss 5", 5, 0}, 8},
 		{path{"loss 5 jitter 50", 5, 50 * time.Millisecond}, 4},
 	} {
 		o := sessions(t, binary, tt.path, byConnect, tt.count, 4)
