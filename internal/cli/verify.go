@@ -3,7 +3,6 @@ package cli
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -11,10 +10,8 @@ import (
 
 	"tirl/internal/automaton"
 	"tirl/internal/backend"
-	"tirl/internal/explain"
-	"tirl/internal/port"
-	"tirl/internal/trace"
 	"tirl/internal/verify"
+	"tirl/internal/verify/account"
 	"tirl/internal/verify/parse"
 	"tirl/internal/verify/ruleset"
 )
@@ -185,69 +182,15 @@ func (pr *proof) text(g *automaton.Program, good, bad func(string) string) strin
 			b.WriteByte('\n')
 		}
 		fmt.Fprintf(&b, "%s %s, %s:\n", bad("differs:"), pr.what, plural(len(d.Packets), "packet"))
-		b.WriteString(pr.difference(g, d))
+		b.WriteString(account.Difference(g, pr.rules, d))
 	}
-	if n, proto, service := pr.sweeps(g); n > 0 {
+	if n, proto, service := account.Sweeps(g, pr.rules, pr.Differences); n > 0 {
 		fmt.Fprintf(&b, "\n%s %s over all ports of %s, one after the other, open %s to anybody\n", bad("attack:"), plural(n, "plain sweep"), proto, service)
 	}
 	for _, s := range pr.Assumptions {
 		fmt.Fprintf(&b, "assumed: %s\n", s)
 	}
 	return b.String()
-}
-
-// sweeps looks for the attack that needs no knowledge, where something lets somebody in.
-func (pr *proof) sweeps(g *automaton.Program) (int, port.Proto, port.Port) {
-	let := slices.ContainsFunc(pr.Differences, func(d verify.Difference) bool {
-		return d.Want.Service && d.Got.Verdict == automaton.Accept.String()
-	})
-	if !let {
-		return 0, 0, port.Port{}
-	}
-	return verify.Sweeps(g, pr.rules)
-}
-
-// difference tells a counterexample as explain does, and what the rules do instead.
-func (pr *proof) difference(g *automaton.Program, d verify.Difference) string {
-	var b strings.Builder
-	steps := explain.Run(g, packetsTrace(d.Packets)).Steps
-	for i := 0; i < len(steps); {
-		s, n := steps[i], 0
-		for ; i < len(steps) && steps[i].Packet == s.Packet && steps[i].Text == s.Text; i++ {
-			n += steps[i].Count
-		}
-		times := ""
-		if n > 1 {
-			times = fmt.Sprintf(", %d times", n)
-		}
-		fmt.Fprintf(&b, "  %6.2fs %s%s: %s\n", s.Time, s.Packet, times, s.Text)
-	}
-	fmt.Fprintf(&b, "  but the rules: %s%s\n", d.Got.Verdict, pr.ruleText(d.Got.Line))
-	return b.String()
-}
-
-func (pr *proof) ruleText(line int) string {
-	if line == 0 {
-		return ", by the policy of a chain"
-	}
-	for _, c := range pr.rules.Chains {
-		for _, r := range c.Rules {
-			if r.Line == line {
-				return fmt.Sprintf(", line %d: %s", line, r.Text)
-			}
-		}
-	}
-	return fmt.Sprintf(", line %d", line)
-}
-
-// packetsTrace is a trace of packets, with runs of the same packet as they are.
-func packetsTrace(packets []automaton.Packet) *trace.Trace {
-	t := &trace.Trace{}
-	for i, p := range packets {
-		t.Steps = append(t.Steps, trace.Step{Line: i + 1, Packet: p, Last: p.To.Number})
-		t.End = p.Time
-	}
-	return t
 }
 
 // verifyReport is the result for programs.
@@ -279,15 +222,15 @@ func (pr *proof) report(g *automaton.Program) verifyReport {
 			r.Line = unknown.Line
 		}
 	}
-	r.Sweeps, _, _ = pr.sweeps(g)
+	r.Sweeps, _, _ = account.Sweeps(g, pr.rules, pr.Differences)
 	for _, d := range pr.Differences {
 		first, last := d.Packets[0], d.Packets[len(d.Packets)-1]
 		r.Differences = append(r.Differences, differenceReport{
-			Packets: strings.Split(strings.TrimSpace(packetsTrace(d.Packets).String()), "\n"),
+			Packets: strings.Split(strings.TrimSpace(account.Trace(d.Packets).String()), "\n"),
 			Policy:  d.Want.Verdict.String(),
 			Rules:   d.Got.Verdict,
 			Line:    d.Got.Line,
-			Rule:    strings.TrimPrefix(pr.ruleText(d.Got.Line), ", "),
+			Rule:    strings.TrimPrefix(account.Rule(pr.rules, d.Got.Line), ", "),
 			Seconds: (last.Time - first.Time).Round(time.Millisecond).Seconds(),
 		})
 	}
@@ -316,8 +259,7 @@ func prove(g *automaton.Program, name string, files backend.Ruleset, listed bool
 	}
 	if err := proving(listed)(g, rs, verify.Options{One: true}).Err(); err != nil {
 		if not, ok := errors.AsType[*verify.NotProvedError](err); ok && len(not.Differences) > 0 {
-			pr := proof{rules: rs, Result: not.Result}
-			return fmt.Errorf("%w:\n%s", err, strings.TrimSuffix(pr.difference(g, not.Differences[0]), "\n"))
+			return fmt.Errorf("%w:\n%s", err, strings.TrimSuffix(account.Difference(g, rs, not.Differences[0]), "\n"))
 		}
 		return err
 	}
