@@ -20,6 +20,7 @@ type Result struct {
 	Policy *policy.Policy     // nil if no door could be carried over
 	Found  policy.Diagnostics // at places of the file that was imported
 	Left   int                // how many things stand in it as comments only
+	Proof  *Proof             // how it compares with rules that it was made of; nil: nothing to compare
 }
 
 // Host is what may be known of the host that both files are for.

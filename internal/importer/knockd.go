@@ -9,13 +9,14 @@ import (
 
 	"tirl/internal/knockd"
 	"tirl/internal/policy"
+	"tirl/internal/port"
 	"tirl/internal/remark"
 )
 
 // Knockd makes a policy out of a configuration of knockd. Host is nil if nothing
 // is known of it.
 func Knockd(name string, c *knockd.Config, host *Host) *Result {
-	k := &knockdImport{file: name, config: c, host: host, names: map[string]int{}, tables: map[*remark.Table]*door{}}
+	k := &knockdImport{file: name, config: c, host: host, names: names{}, tables: map[*remark.Table]*door{}}
 	k.options()
 	for _, d := range c.Doors {
 		k.doors = append(k.doors, k.read(d))
@@ -35,7 +36,7 @@ type knockdImport struct {
 	doors  []*door
 	out    remark.File
 	timing *remark.Table
-	names  map[string]int // of doors: how many have been given away
+	names  names
 	tables map[*remark.Table]*door
 	found  policy.Diagnostics
 	left   int
@@ -69,10 +70,7 @@ func (k *knockdImport) warn(d *door, key string, at int, hint, format string, ar
 
 // sentence is a message as a remark.
 func (k *knockdImport) sentence(at int, text, hint string) remark.Paragraph {
-	if hint != "" {
-		text += "; hint: " + hint
-	}
-	return remark.Say(fmt.Sprintf("- line %d: %s", k.config.Source.Position(at).Line, text))
+	return remark.Say(fmt.Sprintf("- line %d: %s", k.config.Source.Position(at).Line, hinted(text, hint)))
 }
 
 // refuse leaves a door as a comment.
@@ -135,15 +133,22 @@ func (k *knockdImport) leave(d *door, reasons ...reason) {
 			t.Tail = append(t.Tail, remark.Show(s.Raw))
 		}
 	}
-	var first []remark.Paragraph
+	t.Remarks = slices.Insert(t.Remarks, 1, notCarried(reasons)...)
+}
+
+func notCarried(reasons []reason) []remark.Paragraph {
+	var all []remark.Paragraph
 	for _, r := range reasons {
-		text := "NOT CARRIED OVER: " + r.text
-		if r.hint != "" {
-			text += "; hint: " + r.hint
-		}
-		first = append(first, remark.Say(text))
+		all = append(all, remark.Say(hinted("NOT CARRIED OVER: "+r.text, r.hint)))
 	}
-	t.Remarks = slices.Insert(t.Remarks, 1, first...)
+	return all
+}
+
+func hinted(text, hint string) string {
+	if hint != "" {
+		text += "; hint: " + hint
+	}
+	return text
 }
 
 // name makes a name for a door: small letters, digits, - and _, and of a door that
@@ -169,12 +174,19 @@ func (k *knockdImport) name(d *door) string {
 	if name == "" {
 		name = "door"
 	}
+	return k.names.unique(name)
+}
+
+// names are those of doors: how many have been given away.
+type names map[string]int
+
+func (n names) unique(name string) string {
 	unique := name
-	for k.names[unique] > 0 {
-		k.names[name]++
-		unique = fmt.Sprintf("%s-%d", name, k.names[name])
+	for n[unique] > 0 {
+		n[name]++
+		unique = fmt.Sprintf("%s-%d", name, n[name])
 	}
-	k.names[unique]++
+	n[unique]++
 	return unique
 }
 
@@ -216,11 +228,7 @@ func (k *knockdImport) judge() *policy.Policy {
 func (k *knockdImport) audit(p *policy.Policy) {
 	for _, found := range p.Audit(k.host.Audit) {
 		k.found = append(k.found, policy.Diagnostic{File: k.file, Severity: found.Severity, Text: found.Text, Hint: found.Hint})
-		text := found.Text
-		if found.Hint != "" {
-			text += "; hint: " + found.Hint
-		}
-		k.top = append(k.top, remark.Say("- on this host: "+text))
+		k.top = append(k.top, remark.Say("- on this host: "+hinted(found.Text, found.Hint)))
 	}
 }
 
@@ -262,22 +270,24 @@ func (k *knockdImport) setTiming() {
 	k.timing.Set("step_timeout", remark.String(value))
 }
 
+const openForHint = "set open_for as you like it, up to 720h"
+
+// usualOpenFor is for services that the other tool never closed.
+func usualOpenFor(opens []port.Range) time.Duration {
+	if slices.ContainsFunc(opens, isUDP) {
+		return 8 * time.Hour // a session: the kernel forgets idle flows of UDP
+	}
+	return 30 * time.Second
+}
+
 // openFor says how long the door is open, and remarks why.
 func (k *knockdImport) openFor(d *door) time.Duration {
-	const (
-		usual = 30 * time.Second
-		udp   = 8 * time.Hour // a session: the kernel forgets idle flows of UDP
-		hint  = "set open_for as you like it, up to 720h"
-	)
 	start, at := d.acts()
 	if start == nil || len(start.opens) == 0 {
-		return usual
+		return usualOpenFor(nil)
 	}
 	closes, reads := d.closing()
-	length := usual
-	if slices.ContainsFunc(start.opens, isUDP) {
-		length = udp
-	}
+	length := usualOpenFor(start.opens)
 	why := ""
 	switch {
 	case start.after > 0:
@@ -292,7 +302,7 @@ func (k *knockdImport) openFor(d *door) time.Duration {
 	case closes && d.CmdTimeout > 0:
 		return d.CmdTimeout
 	case closes && d.CmdTimeout == 0: // refused
-		return usual
+		return usualOpenFor(nil)
 	case closes:
 		why = "with a negative cmd_timeout knockd waits for ever and never closes"
 	case reads:
@@ -302,6 +312,6 @@ func (k *knockdImport) openFor(d *door) time.Duration {
 	default:
 		why = "there is no stop_command: knockd left this open for ever"
 	}
-	k.warn(d, "open_for", at, hint, "%s; tirl closes after %s by itself, and connections that are open then go on", why, policy.FormatDuration(length))
+	k.warn(d, "open_for", at, openForHint, "%s; tirl closes after %s by itself, and connections that are open then go on", why, policy.FormatDuration(length))
 	return length
 }

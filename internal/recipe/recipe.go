@@ -10,6 +10,7 @@ package recipe
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"tirl/internal/port"
@@ -22,9 +23,10 @@ const Forever time.Duration = -1
 // Recipe is what a ruleset does in one family.
 type Recipe struct {
 	Family   ruleset.Family
-	Firewall bool // what nothing lets in is refused
-	Answers  bool // refuses with an answer
-	Public   []port.Range
+	Firewall bool         // what nothing lets in is refused
+	Answers  bool         // refuses with an answer
+	Open     []port.Range // what is let in without a knock
+	Public   []port.Range // Open in a firewall; else what of it does not put a source back
 	Protos   []port.Proto // without ports, that are let in
 	ICMP     bool
 	DHCP     bool
@@ -50,10 +52,11 @@ type Door struct {
 	// Steps is how long each knock but the last is good for, OpenFor the last.
 	Steps   []time.Duration
 	OpenFor time.Duration
-	Slides  bool // a connection opens it for as long again
-	Stays   bool // a repeated knock does no harm
-	Wrong   bool // a wrong packet between two knocks ends the attempt
-	Counts  bool // some knock has to come several times, as a rule counts them
+	Slides  bool         // a connection opens it for as long again
+	Stays   bool         // a repeated knock does no harm
+	Wrong   bool         // a wrong packet between two knocks ends the attempt
+	Guards  []port.Range // that put a source back where other ports do not
+	Counts  bool         // some knock has to come several times, as a rule counts them
 }
 
 // Options bound the search.
@@ -94,9 +97,12 @@ func Find(rs *ruleset.Ruleset, family ruleset.Family, o Options) (*Recipe, error
 	return r, t.bad
 }
 
+// Refused says whether some of a range's ports are let in after a knock only, or never.
+func (r *Recipe) Refused(ports port.Range) bool { return !covered([]port.Range{ports}, r.Open) }
+
 // describe takes over what holds for a client that no rule knows.
 func (r *Recipe) describe(t *trial, v *view) {
-	r.Firewall, r.Answers, r.ICMP, r.DHCP, r.Protos = v.firewall, v.answers, v.icmp, v.dhcp, v.protos
+	r.Firewall, r.Answers, r.ICMP, r.DHCP, r.Protos, r.Open = v.firewall, v.answers, v.icmp, v.dhcp, v.protos, v.open
 	for _, d := range v.doors {
 		d.Iface = v.iface
 		r.Doors = append(r.Doors, d)
@@ -137,7 +143,7 @@ func (r *Recipe) compare(t *trial, usual, v *view) {
 		return
 	}
 	for _, d := range v.doors {
-		if i := indexDoor(r.Doors, d); i < 0 {
+		if i := slices.IndexFunc(r.Doors, d.Same); i < 0 {
 			d.From, d.Iface = []netip.Prefix{v.prefix}, usual.iface
 			r.Doors = append(r.Doors, d)
 		} else if len(r.Doors[i].From) > 0 {

@@ -107,11 +107,9 @@ func subset(some, all []int) bool {
 	return !slices.ContainsFunc(some, func(a int) bool { return !slices.Contains(all, a) })
 }
 
-// indexDoor finds a door that is the same for another source.
-func indexDoor(doors []Door, d Door) int {
-	return slices.IndexFunc(doors, func(o Door) bool {
-		return slices.Equal(o.Knocks, d.Knocks) && slices.Equal(o.Opens, d.Opens) && o.Once == d.Once && o.OpenFor == d.OpenFor
-	})
+// Same says whether a door is the same but for whom it is for.
+func (d Door) Same(o Door) bool {
+	return slices.Equal(o.Knocks, d.Knocks) && slices.Equal(o.Opens, d.Opens) && o.Once == d.Once && o.OpenFor == d.OpenFor
 }
 
 // harmless are ports that rules name, are open, and do not put a source back where others

@@ -40,6 +40,7 @@ func (t *trial) door(v *view, w word) Door {
 	}
 	d.Slides = d.OpenFor > 0 && !d.Once && t.slides(v, whole, d.OpenFor)
 	d.Stays, d.Wrong = t.mistakes(v, d, whole)
+	d.Guards = t.guards(v, d)
 	d.Counts = t.hits > 1 && len(slices.Compact(slices.Clone(d.Knocks))) < len(d.Knocks)
 	return d
 }
@@ -82,4 +83,23 @@ func (t *trial) mistakes(v *view, d Door, whole []port.Port) (stays, wrong bool)
 		}
 	}
 	return stays, wrong
+}
+
+// guards are the ports that put a source back from the end, if only some do.
+func (t *trial) guards(v *view, d Door) []port.Range {
+	var out []port.Range
+	for a, atom := range t.ports {
+		isKnock := slices.ContainsFunc(d.Knocks, atom.Contains)
+		if isKnock || v.accepted[a] || slices.ContainsFunc(d.Opens, func(r port.Range) bool { return r.Contains(probe(atom)) }) {
+			continue
+		}
+		if t.opens(v, join(d.Knocks, []port.Port{probe(atom), service(d)})...) {
+			continue
+		}
+		if !t.named[atom.First] {
+			return nil // every other port does
+		}
+		out = merge(append(out, atom))
+	}
+	return out
 }
