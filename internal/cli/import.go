@@ -26,7 +26,9 @@ func (a *app) importCommand() *cobra.Command {
 output, with remarks; what is to be said about it also to standard error, each
 with its place in the file that was read. Nothing is guessed: what cannot be
 carried over stays in the policy as a comment, and the exit status is 5.`,
-		Example: `  tirl import knockd /etc/knockd.conf > policy.toml`,
+		Example: `  tirl import knockd /etc/knockd.conf > policy.toml
+  tirl import iptables knock.sh > policy.toml
+  sudo nft list ruleset | tirl import nftables - > policy.toml`,
 		GroupID: groupSetup,
 		Args:    cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -36,7 +38,7 @@ carried over stays in the policy as a comment, and the exit status is 5.`,
 			return cmd.Help()
 		},
 	}
-	cmd.AddCommand(a.importKnockdCommand())
+	cmd.AddCommand(a.importKnockdCommand(), a.importIptablesCommand(), a.importNftablesCommand())
 	return cmd
 }
 
@@ -82,14 +84,9 @@ func oneSource(cmd *cobra.Command, args []string) error {
 }
 
 func (a *app) importKnockd(f importFlags, file string) error {
-	text, err := a.readFile(file)
-	if errors.Is(err, fs.ErrPermission) {
-		return fail(exitFailed, fmt.Errorf("read the configuration: %w", err), "sudo tirl "+commandLine(a.args))
-	} else if err != nil {
-		return fmt.Errorf("read the configuration: %w", err)
-	}
-	if len(text) > policy.MaxSize {
-		return fmt.Errorf("read %s: it has more than %d bytes", displayName(file), policy.MaxSize)
+	text, err := a.readImport(file, "configuration")
+	if err != nil {
+		return err
 	}
 	name := displayName(file)
 	config, found := knockd.Parse(name, text)
@@ -97,6 +94,20 @@ func (a *app) importKnockd(f importFlags, file string) error {
 		return a.refused(name, found)
 	}
 	return a.imported(f, file, importer.Knockd(name, config, a.importHost(f)))
+}
+
+// readImport reads what is to be imported.
+func (a *app) readImport(file, what string) ([]byte, error) {
+	text, err := a.readFile(file)
+	if errors.Is(err, fs.ErrPermission) {
+		return nil, fail(exitFailed, fmt.Errorf("read the %s: %w", what, err), "sudo tirl "+commandLine(a.args))
+	} else if err != nil {
+		return nil, fmt.Errorf("read the %s: %w", what, err)
+	}
+	if len(text) > policy.MaxSize {
+		return nil, fmt.Errorf("read %s: it has more than %d bytes", displayName(file), policy.MaxSize)
+	}
+	return text, nil
 }
 
 // refused says why the tool itself would not take the file.
@@ -121,6 +132,11 @@ func (a *app) imported(f importFlags, file string, r *importer.Result) error {
 			return err
 		}
 	}
+	if r.Proof != nil && !f.asJSON {
+		for _, line := range r.Proof.Told {
+			a.note("%s", line)
+		}
+	}
 	if r.Left == 0 && r.Policy != nil {
 		a.hint("read the remarks in the policy; then: tirl check")
 		return nil
@@ -143,10 +159,11 @@ type importReport struct {
 	Doors       []string           `json:"doors"`  // that were carried over
 	Left        int                `json:"left"`   // things that were not
 	Diagnostics policy.Diagnostics `json:"diagnostics"`
+	Proof       *proofReport       `json:"proof,omitempty"`
 }
 
 func importJSON(file string, r *importer.Result) importReport {
-	out := importReport{File: file, Policy: string(r.Text), Doors: []string{}, Left: r.Left, Diagnostics: r.Found}
+	out := importReport{File: file, Policy: string(r.Text), Doors: []string{}, Left: r.Left, Diagnostics: r.Found, Proof: proofJSON(r.Proof)}
 	if out.Diagnostics == nil {
 		out.Diagnostics = policy.Diagnostics{}
 	}

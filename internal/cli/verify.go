@@ -226,7 +226,7 @@ func (pr *proof) report(g *automaton.Program) verifyReport {
 	for _, d := range pr.Differences {
 		first, last := d.Packets[0], d.Packets[len(d.Packets)-1]
 		r.Differences = append(r.Differences, differenceReport{
-			Packets: strings.Split(strings.TrimSpace(account.Trace(d.Packets).String()), "\n"),
+			Packets: account.Packets(d),
 			Policy:  d.Want.Verdict.String(),
 			Rules:   d.Got.Verdict,
 			Line:    d.Got.Line,

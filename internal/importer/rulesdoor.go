@@ -57,6 +57,12 @@ func (r *rulesImport) top() {
 			r.left++
 			r.warn(top, 0, "name it in trust to let in everything from there", "%s is let in to more than others are; that is not carried over", who)
 		}
+		for _, idle := range p.Idle {
+			if len(r.doors) > 0 {
+				break // it may be for other packets than those that were sent
+			}
+			r.warn(top, idle.Line, "", "no sequence of packets brings a source on to %s, which this asks for", quote(idle.Name))
+		}
 		if p.Cut {
 			r.warn(top, 0, "", "there are too many rules to try all sequences: some doors may be missing")
 		}

@@ -21,14 +21,22 @@ type Proof struct {
 	Sweeps int
 }
 
-// assumptions are those that a proof may do without, one after the other.
-func assumptions() []func(*verify.Scope, bool) {
-	return []func(*verify.Scope, bool){
-		func(s *verify.Scope, on bool) { s.NoExpiry = on },
-		func(s *verify.Scope, on bool) { s.Tracked = on },
-		func(s *verify.Scope, on bool) { s.Unicast = on },
-		func(s *verify.Scope, on bool) { s.Remote = on },
-		func(s *verify.Scope, on bool) { s.NoLimit = on },
+// assumption is one that a proof may do without.
+type assumption struct {
+	unless string
+	set    func(*verify.Scope, bool)
+}
+
+// assumptions are tried to be left out in this order.
+func assumptions() []assumption {
+	return []assumption{
+		{"to ports of no door", func(s *verify.Scope, on bool) { s.Services = on }},
+		{"TCP that is no SYN", func(s *verify.Scope, on bool) { s.Syn = on }},
+		{"when times end", func(s *verify.Scope, on bool) { s.NoExpiry = on }},
+		{"RELATED, INVALID or UNTRACKED", func(s *verify.Scope, on bool) { s.Tracked = on }},
+		{"to no address of the host's own", func(s *verify.Scope, on bool) { s.Unicast = on }},
+		{"by the loopback device", func(s *verify.Scope, on bool) { s.Remote = on }},
+		{"more packets than tirl's limit", func(s *verify.Scope, on bool) { s.NoLimit = on }},
 	}
 }
 
@@ -46,23 +54,24 @@ func (r *rulesImport) prove(p *policy.Policy) *Proof {
 	if r.seen != ruleset.Both {
 		scope.Families = r.seen
 	}
-	for _, set := range assumptions() {
-		set(&scope, true)
+	for _, a := range assumptions() {
+		a.set(&scope, true)
 	}
 	check := func(s verify.Scope) verify.Result {
 		return verify.Verify(g, r.rules, verify.Options{Scope: s, MaxStates: maxStates})
 	}
 	out := &Proof{Result: check(scope)}
-	var beyond []verify.Difference
-	if out.Proved {
-		for _, set := range assumptions() {
-			wider := scope
-			set(&wider, false)
-			if res := check(wider); res.Proved {
-				scope, out.Result = wider, res
-			} else if len(res.Differences) > 0 {
-				beyond = append(beyond, res.Differences[0])
-			}
+	var beyond []string
+	for _, a := range assumptions() {
+		if !out.Proved {
+			break
+		}
+		wider := scope
+		a.set(&wider, false)
+		if res := check(wider); res.Proved {
+			scope, out.Result = wider, res
+		} else if len(res.Differences) > 0 {
+			beyond = append(beyond, a.unless+": "+account.Line(g, res.Differences[0]))
 		}
 	}
 	r.tell(out, g, beyond)
@@ -70,7 +79,7 @@ func (r *rulesImport) prove(p *policy.Policy) *Proof {
 }
 
 // tell says what came out, on standard error and in the policy.
-func (r *rulesImport) tell(out *Proof, g *automaton.Program, beyond []verify.Difference) {
+func (r *rulesImport) tell(out *Proof, g *automaton.Program, beyond []string) {
 	var said []remark.Paragraph
 	say := func(format string, args ...any) {
 		text := fmt.Sprintf(format, args...)
@@ -95,9 +104,9 @@ func (r *rulesImport) tell(out *Proof, g *automaton.Program, beyond []verify.Dif
 		say("not proved: %v", out.Unproved)
 	}
 	if len(beyond) > 0 {
-		say("without one of these assumptions:")
-		for _, d := range beyond {
-			say("- %s", account.Line(g, d))
+		say("beyond that the two differ, for example:")
+		for _, text := range beyond {
+			say("- %s", text)
 		}
 	}
 	if n, proto, service := account.Sweeps(g, r.rules, out.Differences); n > 0 {

@@ -35,6 +35,7 @@ type Recipe struct {
 	Ifaces   []string       // everything is let in
 	Partly   []string       // sources and interfaces from which something more is let in
 	Doors    []Door
+	Idle     []Idle
 	Cut      bool // not all was tried that could have been
 }
 
@@ -93,7 +94,9 @@ func Find(rs *ruleset.Ruleset, family ruleset.Family, o Options) (*Recipe, error
 	for _, v := range t.views {
 		r.compare(t, usual, v)
 	}
-	r.Cut = t.left <= 0
+	if r.Cut = t.left <= 0; !r.Cut {
+		r.Idle = t.idle()
+	}
 	return r, t.bad
 }
 
@@ -102,9 +105,12 @@ func (r *Recipe) Refused(ports port.Range) bool { return !covered([]port.Range{p
 
 // describe takes over what holds for a client that no rule knows.
 func (r *Recipe) describe(t *trial, v *view) {
-	r.Firewall, r.Answers, r.ICMP, r.DHCP, r.Protos, r.Open = v.firewall, v.answers, v.icmp, v.dhcp, v.protos, v.open
+	r.Firewall, r.ICMP, r.DHCP, r.Protos, r.Open = v.firewall, v.icmp, v.dhcp, v.protos, v.open
 	for _, d := range v.doors {
 		d.Iface = v.iface
+		for a, atom := range t.ports {
+			r.Answers = r.Answers || v.answered[a] && covered([]port.Range{atom}, d.Opens)
+		}
 		r.Doors = append(r.Doors, d)
 	}
 	if v.firewall {

@@ -46,6 +46,7 @@ func (t *trial) doors(v *view) []Door {
 			if to == nil {
 				to = &place{sim: sim, depth: at.depth + 1, path: append(slices.Clone(at.path), a)}
 				known[key] = to
+				t.holds(sim)
 				places = append(places, to)
 			}
 			if to != at {
@@ -54,6 +55,13 @@ func (t *trial) doors(v *view) []Door {
 		}
 	}
 	return t.sort(v, places)
+}
+
+// holds notes which sets something has come into.
+func (t *trial) holds(sim *verify.Simulator) {
+	for i := range t.held {
+		t.held[i] = t.held[i] || sim.Holds(i)
+	}
 }
 
 // word is a sequence of knocks, and what it opens.

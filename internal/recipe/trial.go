@@ -21,7 +21,8 @@ type trial struct {
 	family ruleset.Family
 	ports  []port.Range // atoms
 	views  []*view
-	left   int // packets that may still be sent
+	held   []bool // by set: whether something ever came into it
+	left   int    // packets that may still be sent
 	bad    error
 }
 
@@ -31,15 +32,15 @@ type view struct {
 	src    netip.Addr
 	iface  string
 
-	open                               []port.Range // without a knock
-	all, firewall, answers, icmp, dhcp bool
-	protos                             []port.Proto
-	doors                              []Door
-	accepted                           []bool // by atom, without a knock
+	open                      []port.Range // without a knock
+	all, firewall, icmp, dhcp bool
+	protos                    []port.Proto
+	doors                     []Door
+	accepted, answered        []bool // by atom, without a knock
 }
 
 func newTrial(rs *ruleset.Ruleset, family ruleset.Family, packets int) *trial {
-	t := &trial{vocabulary: read(rs, family), rs: rs, family: family, left: packets}
+	t := &trial{vocabulary: read(rs, family), rs: rs, family: family, held: make([]bool, len(rs.Sets)), left: packets}
 	t.ports = t.atoms()
 	for _, iface := range append([]string{""}, t.ifaces[:min(len(t.ifaces), maxTold)]...) {
 		t.views = append(t.views, &view{src: t.outside(family), iface: iface})
@@ -87,7 +88,7 @@ func (t *trial) fresh(p automaton.Packet) verify.Judgement {
 // look finds out what a view is like.
 func (t *trial) look(v *view) error {
 	v.all = true
-	v.accepted = make([]bool, len(t.ports))
+	v.accepted, v.answered = make([]bool, len(t.ports)), make([]bool, len(t.ports))
 	refused := map[port.Proto]bool{}
 	for i, atom := range t.ports {
 		j := t.fresh(v.packet(probe(atom), 0))
@@ -96,7 +97,7 @@ func (t *trial) look(v *view) error {
 			continue
 		}
 		v.all = false
-		v.answers = v.answers || j.Verdict != automaton.Dropped.String()
+		v.answered[i] = j.Verdict != automaton.Dropped.String()
 		refused[atom.Proto] = refused[atom.Proto] || !t.named[atom.First]
 	}
 	v.firewall = refused[port.TCP] && refused[port.UDP]

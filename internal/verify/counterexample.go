@@ -7,7 +7,6 @@ import (
 
 	"tirl/internal/automaton"
 	"tirl/internal/port"
-	"tirl/internal/verify/ruleset"
 )
 
 // Difference is a sequence of packets to whose last one the ruleset does something else
@@ -19,15 +18,15 @@ type Difference struct {
 }
 
 // trial sends packets at both sides and gives the first difference.
-func trial(g *automaton.Program, rs *ruleset.Ruleset, packets []automaton.Packet) (Difference, bool) {
-	in, sim := automaton.NewInterpreter(g), NewSimulator(rs)
+func (e *explorer) trial(packets []automaton.Packet) (Difference, bool) {
+	in, sim := automaton.NewInterpreter(e.g), NewSimulator(e.m.rs)
 	for i, p := range packets {
 		want := in.Packet(p)
 		got, err := sim.Packet(p)
 		if err != nil {
 			return Difference{}, false
 		}
-		if got.Verdict != want.Verdict.String() {
+		if got.Verdict != want.Verdict.String() && !e.scope.ignores(e.g, p.To) {
 			return Difference{packets[:i+1], want, got}, true
 		}
 	}
@@ -35,11 +34,11 @@ func trial(g *automaton.Program, rs *ruleset.Ruleset, packets []automaton.Packet
 }
 
 // shrink leaves packets out as long as a difference of the same kind stays.
-func shrink(g *automaton.Program, rs *ruleset.Ruleset, d Difference) Difference {
+func (e *explorer) shrink(d Difference) Difference {
 	for size := len(d.Packets) / 2; size > 0; size /= 2 {
 		for at := 0; at+size <= len(d.Packets); {
 			less := slices.Delete(slices.Clone(d.Packets), at, at+size)
-			if n, ok := trial(g, rs, less); ok && n.Got.Verdict == d.Got.Verdict && n.Want.Verdict == d.Want.Verdict {
+			if n, ok := e.trial(less); ok && n.Got.Verdict == d.Got.Verdict && n.Want.Verdict == d.Want.Verdict {
 				d = n
 			} else {
 				at += size
@@ -100,11 +99,11 @@ func (d Difference) odd() int {
 // realize makes packets of the way to a suspect.
 func (e *explorer) realize(s suspect) (Difference, bool) {
 	packets, _ := e.way(s)
-	d, ok := trial(e.g, e.m.rs, spread(packets))
+	d, ok := e.trial(spread(packets))
 	if !ok {
 		return d, false
 	}
-	return shrink(e.g, e.m.rs, d), true
+	return e.shrink(d), true
 }
 
 // way makes packets of the way to a suspect, and of its last packet.

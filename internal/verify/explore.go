@@ -195,7 +195,7 @@ func (e *explorer) enter() {
 			in.heard, in.service = false, false
 		})
 	}
-	boxes := e.sp.possible(e.scope.narrow(e.sp.all()), e.scope.Remote)
+	boxes := e.scope.cut(e.sp, e.sp.possible(e.scope.narrow(e.sp.all()), e.scope.Remote))
 	if e.plainest {
 		boxes = e.sp.plainFirst(boxes)
 	}
@@ -281,10 +281,23 @@ func (e *explorer) compareVerdict(i int, p *path, got ruleset.Verdict, want verd
 	if said == automaton.Accept.String() && leavesRegister(p.reg) {
 		said = "accept, with meta priority left behind"
 	}
-	if said != want.verdict.String() {
+	if said != want.verdict.String() && e.matters(&ev.b) {
 		e.suspect(suspect{node: i, event: ev, want: want.verdict, got: said, why: want.reason})
 	}
 	return ev
+}
+
+// matters says whether it matters what becomes of some packets, and leaves out those
+// of which it does not.
+func (e *explorer) matters(b *box) bool {
+	if !e.scope.Services {
+		return true
+	}
+	yes, _ := b.splitPorts(e.s.service)
+	if yes != nil {
+		*b = *yes
+	}
+	return yes != nil
 }
 
 func leavesRegister(r reg) bool { return r.kind == byPort || r.kind == number && r.v != 0 }

@@ -58,3 +58,13 @@ func (s *Simulator) Held(marks int) string {
 	}
 	return b.String()
 }
+
+// Holds says whether something has been put into a set and is alive.
+func (s *Simulator) Holds(set int) bool {
+	for key := range s.sets[set] {
+		if s.live(set, key) != nil {
+			return true
+		}
+	}
+	return false
+}

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 
+	"tirl/internal/automaton"
+	"tirl/internal/port"
 	"tirl/internal/verify/ruleset"
 )
 
@@ -18,6 +20,8 @@ type Scope struct {
 	Tracked  bool           // connection tracking calls every packet NEW or ESTABLISHED
 	Unicast  bool           // every packet is sent to an address of the host
 	Remote   bool           // no packet comes in by the loopback device
+	Syn      bool           // outside of answered connections TCP is SYNs
+	Services bool           // only verdicts on packets to the doors' services are compared
 }
 
 // scopeWords are the words for parts of a scope, in the order of Scope.String.
@@ -38,6 +42,8 @@ func scopeWords() []struct {
 		{"tracked", "every packet is NEW or ESTABLISHED", func(s *Scope) { s.Tracked = true }, func(s Scope) bool { return s.Tracked }},
 		{"unicast", "every packet is sent to an address of this host", func(s *Scope) { s.Unicast = true }, func(s Scope) bool { return s.Unicast }},
 		{"remote", "no packet comes in by the loopback device", func(s *Scope) { s.Remote = true }, func(s Scope) bool { return s.Remote }},
+		{"syn", "outside of answered connections every TCP packet is a SYN", func(s *Scope) { s.Syn = true }, func(s Scope) bool { return s.Syn }},
+		{"services", "what becomes of packets to other ports than the doors' does not matter", func(s *Scope) { s.Services = true }, func(s Scope) bool { return s.Services }},
 	}
 }
 
@@ -92,4 +98,37 @@ func (s Scope) narrow(b box) box {
 		b.dests &= ruleset.Local
 	}
 	return b
+}
+
+// cut takes segments of TCP out that begin nothing.
+func (s Scope) cut(sp *space, boxes []box) []box {
+	if !s.Syn {
+		return boxes
+	}
+	var out []box
+	for _, b := range boxes {
+		answered, rest := b.splitConns(ruleset.Established)
+		if answered != nil {
+			out = append(out, *answered)
+		}
+		if rest == nil {
+			continue
+		}
+		tcp, others := rest.splitPorts(sp.protos(uint32(port.TCP), uint32(port.TCP)))
+		if others != nil {
+			out = append(out, *others)
+		}
+		if tcp == nil {
+			continue
+		}
+		if syn, _ := tcp.splitFlags(begins()); syn != nil {
+			out = append(out, *syn)
+		}
+	}
+	return out
+}
+
+// ignores says whether it does not matter what becomes of packets to a port.
+func (s Scope) ignores(g *automaton.Program, to port.Port) bool {
+	return s.Services && !slices.ContainsFunc(g.Hidden(), func(r port.Range) bool { return r.Contains(to) })
 }

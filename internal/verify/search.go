@@ -22,8 +22,8 @@ func (e *explorer) search() []Difference {
 		if e.one && len(found) > 0 {
 			return
 		}
-		if d, ok := trial(e.g, e.m.rs, spread(packets)); ok {
-			found = addDifference(found, shrink(e.g, e.m.rs, d))
+		if d, ok := e.trial(spread(packets)); ok {
+			found = addDifference(found, e.shrink(d))
 		}
 	}
 	if e.uneven != nil {

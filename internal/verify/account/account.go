@@ -27,8 +27,18 @@ func Difference(g *automaton.Program, rs *ruleset.Ruleset, d verify.Difference) 
 // Line tells a counterexample in one line.
 func Line(g *automaton.Program, d verify.Difference) string {
 	var packets []string
-	for _, s := range runs(g, d) {
-		packets = append(packets, s.packet+s.times(" (%d times)"))
+	all := runs(g, d)
+	from := " from " + d.Packets[0].Src.String()
+	others := slices.ContainsFunc(d.Packets, func(p automaton.Packet) bool { return p.Src != d.Packets[0].Src })
+	for i, s := range all {
+		text := s.packet
+		if !others {
+			text = strings.Replace(text, from, "", 1)
+		}
+		if i > 0 && s.time-all[i-1].time >= 1 {
+			text = fmt.Sprintf("after %.0f s %s", s.time-all[i-1].time, text)
+		}
+		packets = append(packets, text+s.times(" (%d times)"))
 	}
 	where := "by the policy of a chain"
 	if d.Got.Line > 0 {
@@ -86,6 +96,11 @@ func Trace(packets []automaton.Packet) *trace.Trace {
 		t.End = p.Time
 	}
 	return t
+}
+
+// Packets are those of a counterexample, as explain reads them.
+func Packets(d verify.Difference) []string {
+	return strings.Split(strings.TrimSpace(Trace(d.Packets).String()), "\n")
 }
 
 // Sweeps looks for the attack that needs no knowledge, where something lets somebody in
