@@ -11,7 +11,7 @@ import (
 
 // TestFaultsAreTried: each row of the table of faults names tests that there are.
 func TestFaultsAreTried(t *testing.T) {
-	tests := testsIn(t, "internal/*/*_test.go", "internal/*/*/*_test.go", "spec/*_test.go", "spec/*/*_test.go")
+	tests := testsIn(t, "internal/*/*_test.go", "internal/*/*/*_test.go", "spec/*_test.go", "spec/*/*_test.go", "dist/*_test.go")
 	namedTests(t, "docs/safety.md", "| fault |", tests)
 }
 
