@@ -544,11 +544,19 @@ func (m *machine) insert(n *node, st ruleset.Write, p *path, key elemKey, i int,
 		out.yes = append(out.yes, p)
 		return
 	}
-	m.ask(p, i >= 0, st.Limit.Over, out)
+	m.ask(n, p, st.Set, i >= 0, st.Limit.Over, out)
 }
 
-// ask cuts a path by what a bucket says. One that is made by being asked is full.
-func (m *machine) ask(p *path, exists, over bool, out *outcome) {
+// ask cuts a path by what a bucket says. One that is made by being asked is full. What
+// one that is not the policy's says a second time is not known.
+func (m *machine) ask(n *node, p *path, set int, exists, over bool, out *outcome) {
+	if m.foreign[set] {
+		if exists && m.limited {
+			m.fail(n.line, "a limit that is not the policy's")
+		}
+		out.decide(p, !over)
+		return
+	}
 	p.paid++
 	empty := func(p *path, empty bool) {
 		out.decide(p, empty == over)
@@ -586,7 +594,7 @@ func (m *machine) hashLimit(n *node, st ruleset.HashLimit, p *path, out *outcome
 		q := k.path.copy()
 		exists := q.find(k.key) >= 0
 		m.put(q, elem{key: k.key, timers: setTimers(fillTime(st.Limit))})
-		m.ask(q, exists, st.Limit.Over, out)
+		m.ask(n, q, set, exists, st.Limit.Over, out)
 	}
 }
 

@@ -2,6 +2,7 @@ package verify
 
 import (
 	"slices"
+	"time"
 
 	"tirl/internal/automaton"
 	"tirl/internal/port"
@@ -171,36 +172,46 @@ func (e *explorer) keyUses() map[int][]keyUse {
 	return out
 }
 
-// limits sees to it that every bucket that matters fills as the policy says.
+// limits finds out which buckets fill as the policy says. The others may stand for
+// something else, as long as they are never asked twice; see ask.
 func (e *explorer) limits(relevant map[string]bool) error {
-	check := func(line int, l ruleset.Limit, life, want int64) error {
-		if l.Count == 0 || int64(l.Per)/int64(l.Count) != want || l.Burst != uint32(e.g.PerSource*automaton.BucketDepth) || life != int64(automaton.BucketLife) {
-			return &ruleset.UnknownError{Line: line, What: "a limit that is not the policy's"}
-		}
-		return nil
+	is := make(map[int]bool)
+	differ := func(line int) error {
+		return &ruleset.UnknownError{Line: line, What: "a limit that is not the policy's"}
 	}
-	want := int64(1e9) / int64(e.g.PerSource)
 	for _, c := range e.m.rs.Chains {
 		for _, r := range c.Rules {
 			for _, st := range r.Statements {
-				var err error
 				switch st := st.(type) {
 				case ruleset.Write:
-					if st.Limit != nil && relevant[e.m.rs.Sets[st.Set].Name] {
-						e.buckets = true
-						err = check(r.Line, *st.Limit, int64(st.Timeout), want)
+					if st.Limit == nil || !relevant[e.m.rs.Sets[st.Set].Name] {
+						continue
 					}
+					is[st.Set] = e.ofPolicy(*st.Limit, st.Timeout)
+					if known, ok := e.m.foreign[st.Set]; ok && known == is[st.Set] {
+						return differ(r.Line) // one rule has it so, another so
+					}
+					e.m.foreign[st.Set] = !is[st.Set]
 				case ruleset.HashLimit:
-					if relevant[hashLimitSet(st.Name)] {
-						e.buckets = true
-						err = check(r.Line, st.Limit, int64(st.Expire), want)
+					if !relevant[hashLimitSet(st.Name)] {
+						continue
 					}
-				}
-				if err != nil {
-					return err
+					if !e.ofPolicy(st.Limit, st.Expire) {
+						return differ(r.Line)
+					}
+					e.buckets = true
 				}
 			}
 		}
 	}
+	for _, own := range is {
+		e.buckets = e.buckets || own
+	}
 	return nil
+}
+
+// ofPolicy says whether a bucket is as the policy has it.
+func (e *explorer) ofPolicy(l ruleset.Limit, life time.Duration) bool {
+	return l.Count > 0 && l.Per/time.Duration(l.Count) == time.Second/time.Duration(e.g.PerSource) &&
+		l.Burst == uint32(e.g.PerSource*automaton.BucketDepth) && life == automaton.BucketLife
 }

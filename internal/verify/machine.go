@@ -26,6 +26,7 @@ type machine struct {
 	// source holds them is chosen anew for each packet, the same for both sides.
 	flags    map[elemKey]int
 	flagSets map[int]bool // that they are in
+	foreign  map[int]bool // sets with buckets, and whether those are not the policy's
 	// limited = false: no bucket is ever empty.
 	limited bool
 	leaf    func(*path, ruleset.Verdict)

@@ -197,7 +197,7 @@ func newMachine(rs *ruleset.Ruleset, sp *space) (*machine, map[string]bool, erro
 	}
 	m := &machine{
 		rs: &own, sp: sp, names: make(map[string]int), end: &node{kind: atEnd},
-		tables: make(map[tableKey]*table), ranges: make(map[portKey]bitset), flags: make(map[elemKey]int),
+		foreign: make(map[int]bool), tables: make(map[tableKey]*table), ranges: make(map[portKey]bitset), flags: make(map[elemKey]int),
 	}
 	for i, h := range own.Hooks {
 		m.hooks = append(m.hooks, hook{roots[i], h.Stage, h.Policy})
