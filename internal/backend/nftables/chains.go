@@ -207,6 +207,9 @@ func (w *writer) moving(g *automaton.Program, f family) {
 		w.chain("let_in"+f.digit, func() {
 			forget()
 			w.rule("leave no trace of a place", "meta priority set none")
+			// Two CPUs may both have found the place. A limit is what only one of them passes.
+			w.rule("another packet was let in at the same moment", "update @%s { %s timeout 1m limit rate over 1/hour burst 1 packets } return", f.spent, f.place)
+			w.rule("no room to know that", "%s != @%s return", f.place, f.spent)
 			w.rule("the one connection", letIn(g))
 		})
 	}
@@ -223,6 +226,9 @@ func (w *writer) arriving(g *automaton.Program, f family, places string) {
 	}
 	if hasTimed(g) {
 		w.rule("the last knock opens", "meta priority vmap @opens")
+	}
+	if hasOnce(g) && places == f.started {
+		w.rule("the next connection is one of its own", "delete @%s { %s }", f.spent, f.place)
 	}
 	w.rule("enter the place", "add @%s { %s timeout %s : meta priority }", places, f.place, span(g.StepTimeout))
 	if tells(g) && hasOnce(g) {

@@ -252,7 +252,7 @@ func (w *writer) place(l *listing, g *automaton.Program, door int, source netip.
 	if source.Is6() {
 		f = families(g)[1]
 	}
-	for _, name := range []string{f.started, f.advanced} {
+	for _, name := range []string{f.started, f.advanced, f.spent} {
 		o := l.find(name)
 		if o == nil {
 			return fmt.Errorf("the rules in the kernel are not those of the policy: %s is missing", name)

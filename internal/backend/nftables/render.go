@@ -19,7 +19,7 @@ type family struct {
 	bucketType string
 
 	// Names of sets.
-	started, advanced, bucket, grant, given, told, owed string
+	started, advanced, spent, bucket, grant, given, told, owed string
 }
 
 const net64 = " & ffff:ffff:ffff:ffff::"
@@ -58,6 +58,7 @@ func families(g *automaton.Program) [2]family {
 	for _, f := range []*family{&v4, &v6} {
 		f.started = "started" + f.digit + suffix
 		f.advanced = "advanced" + f.digit + suffix
+		f.spent = "spent" + f.digit + suffix
 		f.bucket = "bucket" + f.digit + suffix
 		f.grant = "grant" + f.digit
 		f.given = "given" + f.digit

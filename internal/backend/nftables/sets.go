@@ -37,6 +37,9 @@ func sets(g *automaton.Program, fams [2]family) []set {
 			set{name: f.started, isMap: true, typeof: f.placeType + " : meta priority", attrs: size},
 			set{name: f.advanced, isMap: true, typeof: f.placeType + " : meta priority", attrs: size},
 			set{name: f.bucket, typeof: f.bucketType, attrs: size})
+		if hasOnce(g) {
+			list = append(list, set{name: f.spent, typeof: f.placeType, attrs: size})
+		}
 		if hasTimed(g) {
 			held := set{typeof: f.addrType + " . meta priority", keeps: true,
 				attrs: fmt.Sprintf("size %d; flags dynamic,timeout;", GrantCapacity)}
