@@ -20,6 +20,7 @@ import (
 type kernel struct {
 	tool.Runner                   // never used
 	holds       map[string]string // policy hash, by backend
+	sources     map[string]string // places and grants, by backend
 	touched     map[string]bool   // somebody has changed the rules
 	words       string            // in which the rules are listed
 	loads       []string          // backends, in the order of their loads
@@ -27,7 +28,7 @@ type kernel struct {
 }
 
 func newKernel() *kernel {
-	return &kernel{holds: make(map[string]string), touched: make(map[string]bool), fail: make(map[string]error)}
+	return &kernel{holds: make(map[string]string), sources: make(map[string]string), touched: make(map[string]bool), fail: make(map[string]error)}
 }
 
 // fake is a backend whose rules are the policy's hash.
@@ -51,6 +52,7 @@ func (f fake) Load(_ context.Context, g *automaton.Program) error {
 		return err
 	}
 	f.kernel.holds[f.name], f.kernel.touched[f.name] = g.PolicyHash, false
+	delete(f.kernel.sources, f.name)
 	return nil
 }
 
@@ -62,7 +64,7 @@ func (f fake) Loaded(context.Context) (*backend.Loaded, error) {
 	if !ok {
 		return nil, nil
 	}
-	return &backend.Loaded{PolicyHash: hash, Rules: 7, Text: fmt.Sprint(f.kernel.words, hash, f.kernel.touched[f.name])}, nil
+	return &backend.Loaded{PolicyHash: hash, Rules: 7, Text: fmt.Sprint(f.kernel.words, hash, f.kernel.touched[f.name]), Listing: "listed " + hash}, nil
 }
 
 func (f fake) Remove(context.Context) error {
@@ -70,6 +72,7 @@ func (f fake) Remove(context.Context) error {
 		return err
 	}
 	delete(f.kernel.holds, f.name)
+	delete(f.kernel.sources, f.name)
 	return nil
 }
 
@@ -79,7 +82,7 @@ func (f fake) Snapshot(context.Context) (*backend.Snapshot, error) {
 	}
 	s := &backend.Snapshot{Backend: f.name}
 	if hash, ok := f.kernel.holds[f.name]; ok {
-		s.Parts = []backend.SnapshotPart{{Name: "hash", Text: hash}}
+		s.Parts = []backend.SnapshotPart{{Name: "hash", Text: hash}, {Name: "sources", Text: f.kernel.sources[f.name]}}
 	}
 	return s, nil
 }
@@ -92,6 +95,7 @@ func (f fake) Restore(ctx context.Context, s *backend.Snapshot, _ time.Duration)
 		return f.Remove(ctx)
 	}
 	f.kernel.holds[f.name], f.kernel.touched[f.name] = s.Part("hash"), false
+	f.kernel.sources[f.name] = s.Part("sources")
 	return nil
 }
 
