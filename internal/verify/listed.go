@@ -18,11 +18,10 @@ var rates = [...]int64{24, 48, 100, 128, 250, 256, 300}
 // the policy's are none, the ruleset is held against what the kernel makes of them, and
 // an assumption says so.
 func Listed(g *automaton.Program, rs *ruleset.Ruleset, o Options) Result {
-	exact := Verify(g, rs, o)
-	if exact.Proved {
-		return exact
-	}
 	has := times(rs)
+	if within(g, has) {
+		return Verify(g, rs, o)
+	}
 	tried := []*automaton.Program{g}
 	for _, hz := range rates {
 		rounded := inJiffies(g, hz)
@@ -35,7 +34,7 @@ func Listed(g *automaton.Program, rs *ruleset.Ruleset, o Options) Result {
 			return r
 		}
 	}
-	return exact
+	return Verify(g, rs, o)
 }
 
 // inJiffies gives a program with the times that a kernel makes of its own.
@@ -60,14 +59,14 @@ func sameTimes(a, b *automaton.Program) bool {
 	return a.StepTimeout == b.StepTimeout && slices.Equal(a.OpenTimes(), b.OpenTimes())
 }
 
-// within says whether the times of a program are among others. It spares proofs that
-// must fail.
+// within says whether the times of a program are among others. That of a step is in no
+// rule if no door has two knocks, or one that opens once.
 func within(g *automaton.Program, all map[time.Duration]bool) bool {
-	open := g.OpenTimes()
-	if len(open) == 0 {
-		return all[g.StepTimeout]
+	used := g.OpenTimes()
+	if slices.ContainsFunc(g.Doors, func(d automaton.Door) bool { return len(d.Knocks) > 1 || g.Classes[d.Class].Once }) {
+		used = append(used, g.StepTimeout)
 	}
-	return !slices.ContainsFunc(open, func(d time.Duration) bool { return !all[d] })
+	return !slices.ContainsFunc(used, func(d time.Duration) bool { return !all[d] })
 }
 
 // times are those of a ruleset's elements.
