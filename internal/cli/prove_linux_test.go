@@ -6,9 +6,8 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"tirl/internal/automaton"
+	"tirl/internal/lab/labtest"
 	"tirl/internal/policy"
 )
 
@@ -40,11 +39,11 @@ func TestHundredDoorsAreProvedSoon(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			start := cpuTime(t)
+			start := labtest.CPUTime(t)
 			if err := prove(g, k.Name, files, false); err != nil {
 				t.Fatal(err)
 			}
-			took := cpuTime(t) - start
+			took := labtest.CPUTime(t) - start
 			t.Logf("%v of the processor", took)
 			// Half a second; with -race some times as long.
 			if took > 5*time.Second {
@@ -52,14 +51,4 @@ func TestHundredDoorsAreProvedSoon(t *testing.T) {
 			}
 		})
 	}
-}
-
-// cpuTime is what the process has used, which a busy machine does not change.
-func cpuTime(t *testing.T) time.Duration {
-	t.Helper()
-	var u unix.Rusage
-	if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
-		t.Fatal(err)
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }

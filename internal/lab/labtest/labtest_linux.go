@@ -8,6 +8,9 @@ import (
 	"fmt"
 	"os"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"tirl/internal/lab"
 )
@@ -58,4 +61,15 @@ func Pair(t testing.TB, opts lab.PairOptions) *lab.Pair {
 		}
 	})
 	return p
+}
+
+// CPUTime is what this process has used of the processors, which a busy machine
+// hardly changes.
+func CPUTime(t testing.TB) time.Duration {
+	t.Helper()
+	var u unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
+		t.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }

@@ -6,10 +6,9 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"tirl/internal/automaton"
 	"tirl/internal/backend/nftables"
+	"tirl/internal/lab/labtest"
 	"tirl/internal/policy"
 )
 
@@ -38,9 +37,9 @@ func tenThousandDoors(t testing.TB) string {
 
 func TestTenThousandDoorsParseSoon(t *testing.T) {
 	text := tenThousandDoors(t)
-	start := cpuTime(t)
+	start := labtest.CPUTime(t)
 	r := mustParse(t, text)
-	took := cpuTime(t) - start
+	took := labtest.CPUTime(t) - start
 	for _, s := range r.Sets {
 		if s.Name == "step" && len(s.Elements) < 25000 {
 			t.Errorf("step has %d elements", len(s.Elements))
@@ -49,16 +48,6 @@ func TestTenThousandDoorsParseSoon(t *testing.T) {
 	if took > time.Second {
 		t.Errorf("parsing %d bytes took %v", len(text), took)
 	}
-}
-
-// cpuTime is what the process has used, which a busy machine does not change.
-func cpuTime(t *testing.T) time.Duration {
-	t.Helper()
-	var u unix.Rusage
-	if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
-		t.Fatal(err)
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 func BenchmarkTenThousandDoors(b *testing.B) {
