@@ -17,6 +17,17 @@ func fullBitset(n int) bitset {
 
 func (s bitset) add(i int) { s[i/64] |= 1 << (i % 64) }
 
+func (s bitset) has(i int) bool { return s[i/64]>>(i%64)&1 != 0 }
+
+func (s bitset) hasAny(lo, hi int) bool {
+	for i := lo; i < hi; i++ {
+		if s.has(i) {
+			return true
+		}
+	}
+	return false
+}
+
 func (s bitset) empty() bool {
 	for _, w := range s {
 		if w != 0 {

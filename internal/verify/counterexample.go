@@ -123,6 +123,7 @@ func (e *explorer) way(s suspect) (packets []automaton.Packet, src bitset) {
 		at := e.nodes[path[i]].at + packetGap
 		switch {
 		case ev.packet:
+			ev.b.ports = e.s.single(ev.atom)
 			p := e.sp.packet(ev.b, same)
 			p.Time = at
 			if ev.limit == isEmpty {

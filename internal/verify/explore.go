@@ -69,7 +69,8 @@ type visit struct {
 // event is a step from one state to another.
 type event struct {
 	packet bool
-	b      box
+	b      box // without its ports
+	atom   int // one of them
 	g      []held
 	limit  choice
 	out    tick // else: this time ran out
@@ -276,7 +277,8 @@ func (e *explorer) compare(i int, p *path, got ruleset.Verdict, want verdictOf) 
 
 // compareVerdict holds the verdicts of a packet against each other.
 func (e *explorer) compareVerdict(i int, p *path, got ruleset.Verdict, want verdictOf) event {
-	ev := event{packet: true, b: want.b, g: want.g, limit: want.limit}
+	ev := event{packet: true, b: want.b, atom: want.b.ports.first(), g: want.g, limit: want.limit}
+	ev.b.ports = nil // a set of ports is large where there are many doors
 	said := verdictName(e.sp, got, want.b)
 	if said == automaton.Accept.String() && leavesRegister(p.reg) {
 		said = "accept, with meta priority left behind"
@@ -451,7 +453,7 @@ func (e *explorer) followPort(i int, next state, atom int, first bool, ev event,
 			*v = reg{kind: number, v: v.fn.value[atom]}
 		}
 	}
-	ev.b.ports = e.s.single(atom)
+	ev.atom = atom
 	e.push(n, srcs, visit{parent: i, event: ev, at: e.nodes[i].at + packetGap, set: e.nodes[i].set})
 }
 

@@ -405,11 +405,11 @@ func (j *judging) step(v verdictOf) {
 	}
 	if j.place != automaton.Root {
 		for _, c := range j.children[j.place] {
-			if !j.take(&v, j.single(j.knock(c)), func(v verdictOf) { j.arrive(v, c, automaton.Knocked) }) {
+			if !j.takeAtom(&v, j.knock(c), func(v verdictOf) { j.arrive(v, c, automaton.Knocked) }) {
 				return
 			}
 		}
-		if !j.take(&v, j.repeats(), func(v verdictOf) {
+		if !j.takeAny(&v, j.repeats(), func(v verdictOf) {
 			j.pay(v, automaton.Repeated, func(v verdictOf) {
 				v.moves, v.place = true, j.place
 				j.emit(v)
@@ -423,7 +423,7 @@ func (j *judging) step(v verdictOf) {
 		how = automaton.Knocked
 	}
 	for _, c := range j.firstEnds {
-		if !j.take(&v, j.single(j.knock(c)), func(v verdictOf) { j.arrive(v, c, how) }) {
+		if !j.takeAtom(&v, j.knock(c), func(v verdictOf) { j.arrive(v, c, how) }) {
 			return
 		}
 	}
@@ -461,16 +461,34 @@ func (j *judging) take(v *verdictOf, ports bitset, then func(verdictOf)) bool {
 	return true
 }
 
+func (j *judging) takeAtom(v *verdictOf, atom int, then func(verdictOf)) bool {
+	if !v.b.ports.has(atom) {
+		return true
+	}
+	return j.take(v, j.single(atom), then)
+}
+
+func (j *judging) takeAny(v *verdictOf, atoms []int, then func(verdictOf)) bool {
+	if !slices.ContainsFunc(atoms, v.b.ports.has) {
+		return true
+	}
+	ports := newBitset(len(j.sp.atoms))
+	for _, a := range atoms {
+		ports.add(a)
+	}
+	return j.take(v, ports, then)
+}
+
 // repeats are the knocks that stay at the place.
-func (j *judging) repeats() bitset {
-	b := newBitset(len(j.sp.atoms))
+func (j *judging) repeats() []int {
 	if !j.g.Stay && j.g.Places[j.place].Depth > 1 {
-		return b
+		return nil
 	}
+	var atoms []int
 	for at := j.place; at != automaton.Root; at = j.g.Places[at].Parent {
-		b.add(j.knock(at))
+		atoms = append(atoms, j.knock(at))
 	}
-	return b
+	return atoms
 }
 
 // arrive comes to a place, which may be the end of a door.

@@ -251,6 +251,9 @@ func (m *machine) lookup(e *entry, p *path, out *outcome) {
 
 // splitRow cuts a box by whether one row holds.
 func (m *machine) splitRow(b box, r *row) (yes, no []box) {
+	if r.ports == nil && r.hi > 0 && !b.ports.hasAny(r.lo, r.hi) {
+		return nil, []box{b}
+	}
 	if !r.allPorts() {
 		in, out := b.splitPorts(r.portSet(len(m.sp.atoms)))
 		if out != nil {
