@@ -1,6 +1,7 @@
 package importer
 
 import (
+	"strings"
 	"testing"
 
 	"tirl/internal/knockd"
@@ -41,4 +42,25 @@ func key(ports []port.Port) (s string) {
 		s += p.String() + " "
 	}
 	return s
+}
+
+// FuzzRules: whatever rules are read become a sound policy, or none.
+func FuzzRules(f *testing.F) {
+	for _, text := range []string{
+		"iptables -A INPUT -p udp --dport 7001 -m recent --name a --set -j DROP\niptables -A INPUT -p udp --dport 9009 -m recent --name a --rcheck --seconds 10 -m recent --name b --set -j DROP\niptables -A INPUT -p tcp --dport 22 -m recent --name b ! --rcheck -j DROP\n",
+		"*filter\n:INPUT DROP [0:0]\n-A INPUT -p tcp --dport 22 -m recent --name a --update --seconds 9 -j ACCEPT\n-A INPUT -p udp --dport 4:9 -m recent --name a --set\n-A INPUT -m length --length 4 -j DROP\nCOMMIT\n",
+		"table ip t {\nset s { type ipv4_addr; flags dynamic,timeout; timeout 9s; }\nchain c { type filter hook input priority 0; policy drop;\nip saddr @s tcp dport 22 accept\nudp dport 7001 add @s { ip saddr }\n}\n}\n",
+	} {
+		f.Add([]byte(text), strings.HasPrefix(text, "table"))
+	}
+	f.Fuzz(func(t *testing.T, text []byte, isNft bool) {
+		r, err := Rules("rules", text, isNft, nil)
+		if err != nil {
+			return
+		}
+		sound(t, r)
+		if r.Left == 0 && r.Policy != nil && r.Proof == nil {
+			t.Fatal("a policy was not held against the rules")
+		}
+	})
 }
