@@ -11,21 +11,52 @@ import (
 	"tirl/internal/policy"
 )
 
-// What docs/from-knockd.md shows is what comes out, remarks aside.
-func TestDocs(t *testing.T) {
-	text, err := os.ReadFile("../../docs/from-knockd.md")
+// block gives the first example of a language in a document.
+func block(t *testing.T, file, lang string) string {
+	t.Helper()
+	text, err := os.ReadFile("../../docs/" + file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	block := func(lang string) string {
-		_, rest, ok := strings.Cut(string(text), "\n```"+lang+"\n")
-		if !ok {
-			t.Fatalf("there is no example in %s", lang)
-		}
-		inside, _, _ := strings.Cut(rest, "```")
-		return inside
+	_, rest, ok := strings.Cut(string(text), "\n```"+lang+"\n")
+	if !ok {
+		t.Fatalf("%s has no example in %s", file, lang)
 	}
-	c, found := knockd.Parse("knockd.conf", []byte(block("ini")))
+	inside, _, _ := strings.Cut(rest, "```")
+	return inside
+}
+
+// plain is a policy without its remarks.
+func plain(r *Result) string {
+	var lines []string
+	for line := range strings.Lines(string(r.Text)) {
+		if !strings.HasPrefix(line, "#") {
+			lines = append(lines, line)
+		}
+	}
+	text, _ := policy.Format("policy.toml", []byte(strings.Join(lines, "")))
+	return strings.TrimLeft(string(text), "\n")
+}
+
+// What docs/from-iptables.md shows is what comes out, remarks aside.
+func TestDocsRules(t *testing.T) {
+	const doc = "from-iptables.md"
+	r, err := Rules("knock.sh", []byte(block(t, doc, "iptables")), false, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(block(t, doc, "toml"), plain(r)); diff != "" {
+		t.Errorf("the example (-docs +import):\n%s", diff)
+	}
+	if told := strings.Join(r.Proof.Told[1:], "\n") + "\n"; told != block(t, doc, "text") {
+		t.Errorf("import says\n%s", told)
+	}
+}
+
+// What docs/from-knockd.md shows is what comes out, remarks aside.
+func TestDocs(t *testing.T) {
+	const doc = "from-knockd.md"
+	c, found := knockd.Parse("knockd.conf", []byte(block(t, doc, "ini")))
 	if c == nil {
 		t.Fatal(found)
 	}
@@ -33,14 +64,7 @@ func TestDocs(t *testing.T) {
 	if r.Left != 1 {
 		t.Errorf("%d left, and it should be logger alone", r.Left)
 	}
-	var lines []string
-	for line := range strings.Lines(string(r.Text)) {
-		if !strings.HasPrefix(line, "#") {
-			lines = append(lines, line)
-		}
-	}
-	plain, _ := policy.Format("policy.toml", []byte(strings.Join(lines, "")))
-	if diff := cmp.Diff(block("toml"), string(plain)); diff != "" {
+	if diff := cmp.Diff(block(t, doc, "toml"), plain(r)); diff != "" {
 		t.Errorf("the example (-docs +import):\n%s", diff)
 	}
 }

@@ -41,7 +41,9 @@ func (r *rulesImport) top() {
 	usual := r.usual()
 	top := r.out.Table("")
 	if usual.Firewall {
-		top.Set("mode", remark.String(string(policy.Firewall)))
+		mode := top.Set("mode", remark.String(string(policy.Firewall)))
+		r.warn(mode, 0, "take the rules out as soon as tirl is applied; open sessions go on",
+			"while both are loaded no door opens: each drops the knocks that the other waits for")
 	}
 	if usual.Answers {
 		top.Set("refuse", remark.String(string(policy.Reset)))

@@ -111,11 +111,11 @@ func (r *rulesImport) tell(out *Proof, g *automaton.Program, beyond []string) {
 	}
 	if n, proto, service := account.Sweeps(g, r.rules, out.Differences); n > 0 {
 		out.Sweeps = n
-		sweeps := "one plain sweep"
+		sweeps := "one plain sweep over all ports of " + proto.String()
 		if n > 1 {
-			sweeps = fmt.Sprintf("%d plain sweeps, one after the other,", n)
+			sweeps = fmt.Sprintf("%d plain sweeps over all ports of %s, one after the other", n, proto)
 		}
-		say("attack: %s over all ports of %s let anybody in to %s by your ruleset; tirl's does not open", sweeps, proto, service)
+		say("attack: your ruleset opens %s to anybody after %s; tirl's does not", service, sweeps)
 	}
 	r.out.Head = append(append(r.out.Head, remark.Say("")), said...)
 }

@@ -68,6 +68,7 @@ func TestRecipes(t *testing.T) {
 			for _, d := range r.Proof.Differences {
 				c.differs(d)
 			}
+			c.together()
 		})
 	}
 }
@@ -167,5 +168,22 @@ func (c *copied) differs(d verify.Difference) {
 	recipe, tirl := c.try(packets)
 	if wantRecipe, wantTirl := d.Got.Verdict == automaton.Accept.String(), d.Want.Verdict == automaton.Accept; recipe != wantRecipe || tirl != wantTirl {
 		c.Errorf("%v: the recipe lets in: %v, tirl: %v; import says %v, %v", packets, recipe, tirl, wantRecipe, wantTirl)
+	}
+}
+
+// together loads the policy beside the recipe, as somebody does who changes over. Two
+// firewalls that drop the knocks keep them from each other.
+func (c *copied) together() {
+	c.Helper()
+	if err := nftables.New(c.recipe.pair.Server).Load(c.Context(), c.program); err != nil {
+		c.Fatal(err)
+	}
+	for i := range c.program.Doors {
+		d := &c.program.Doors[i]
+		r := c.program.Classes[d.Class].Services[0]
+		whole := append(slices.Clone(d.Knocks), port.Port{Proto: r.Proto, Number: r.First})
+		if both, _ := c.try(knocks(c.source(), whole...)); both == c.program.Firewall {
+			c.Errorf("door %s, with both loaded: open after its knocks: %v", d.Name, both)
+		}
 	}
 }
