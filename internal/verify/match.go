@@ -2,9 +2,11 @@ package verify
 
 import (
 	"slices"
+
 	"tirl/internal/verify/ruleset"
 )
 
+// match cuts a path by whether a match holds.
 func (m *machine) match(line int, st ruleset.Match, p *path, out *outcome) {
 	switch st.Attr {
 	case ruleset.NFProto:

@@ -2,6 +2,7 @@ package verify
 
 import (
 	"slices"
+
 	"tirl/internal/verify/ruleset"
 )
 

@@ -3,6 +3,7 @@ package verify
 import (
 	"slices"
 	"time"
+
 	"tirl/internal/verify/ruleset"
 )
 
