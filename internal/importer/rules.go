@@ -191,7 +191,7 @@ func (r *rulesImport) head() {
 	for _, u := range r.unread {
 		r.left++
 		r.say(u.Line, unreadHint(u.What), "not understood: %s", u.What)
-		r.out.Head = append(r.out.Head, remark.Say(""), remark.Say(hinted(fmt.Sprintf("NOT CARRIED OVER: line %d: %s is not understood", u.Line, u.What), unreadHint(u.What))))
+		r.out.Head = append(r.out.Head, remark.Say(""), remark.Say(hinted(fmt.Sprintf("NOT CARRIED OVER: line %d is not understood: %s", u.Line, u.What), unreadHint(u.What))))
 		if at := u.Line; at >= 1 && at <= len(r.lines) {
 			r.out.Head = append(r.out.Head, remark.Show(strings.TrimSpace(r.lines[at-1])))
 		}

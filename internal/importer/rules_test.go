@@ -9,8 +9,13 @@ import (
 	"strings"
 	"testing"
 
+	"tirl/internal/automaton"
+	"tirl/internal/backend"
+	"tirl/internal/backend/iptables"
+	"tirl/internal/backend/nftables"
 	"tirl/internal/policy"
 	"tirl/internal/verify/parse"
+	"tirl/internal/verify/xtables"
 )
 
 // recipes hands each ruleset of testdata/rules to f.
@@ -74,5 +79,50 @@ func TestRulesKind(t *testing.T) {
 	}
 	if _, err := Rules("x", []byte("table inet x {\n"), true, nil); err == nil {
 		t.Error("an open table was read")
+	}
+}
+
+// What tirl itself renders comes back as the policy that it was, but for the doors'
+// names, and is proved without assumptions.
+func TestRulesOfTirl(t *testing.T) {
+	const text = `mode = "%s"
+
+[door.ssh]
+opens    = ["tcp/22"]
+knocks   = ["udp/40213", "udp/7719", "udp/28816"]
+open_for = "%s"
+
+[door.udp-51820]
+opens    = ["udp/51820"]
+knocks   = ["udp/40213", "tcp/7000", "udp/28816", "udp/999"]
+open_for = "8h"
+from     = ["203.0.113.0/24"]
+`
+	for _, tt := range []struct{ mode, openFor string }{{"guard", "30s"}, {"firewall", "once"}, {"guard", "once"}} {
+		p, ds := policy.Parse("policy.toml", fmt.Appendf(nil, text, tt.mode, tt.openFor))
+		if p == nil {
+			t.Fatal(ds)
+		}
+		g, err := automaton.Compile(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, b := range []backend.Backend{nftables.New(nil), iptables.New(nil)} {
+			files, err := b.Render(g)
+			if err != nil {
+				t.Fatal(err)
+			}
+			rules := files[0].Text
+			if len(files) > 1 {
+				rules = xtables.Join(files[0].Text, files[1].Text)
+			}
+			r, err := Rules("rules", []byte(rules), b.Name() == policy.BackendNftables, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if r.Policy == nil || r.Policy.Hash() != p.Hash() || !r.Proof.Proved || len(r.Proof.Assumptions) > 0 {
+				t.Errorf("%s, %s, %s: %+v\n%s", tt.mode, tt.openFor, b.Name(), r.Proof, r.Text)
+			}
+		}
 	}
 }

@@ -19,7 +19,7 @@ type vocabulary struct {
 	prefixes []netip.Prefix
 	ifaces   []string
 	times    []time.Duration
-	hits     int
+	hits     []int // by set: how many marks a rule counts
 	sameTTL  bool
 }
 
@@ -27,7 +27,7 @@ type vocabulary struct {
 const maxTold = 32
 
 func read(rs *ruleset.Ruleset, family ruleset.Family) *vocabulary {
-	v := &vocabulary{cuts: []uint32{1, 65536}, named: make(map[uint16]bool)}
+	v := &vocabulary{cuts: []uint32{1, 65536}, named: make(map[uint16]bool), hits: make([]int, len(rs.Sets))}
 	for _, c := range rs.Chains {
 		for _, r := range c.Rules {
 			for _, st := range r.Statements {
@@ -60,7 +60,7 @@ func (v *vocabulary) statement(rs *ruleset.Ruleset, st ruleset.Statement) {
 	case ruleset.Lookup:
 		v.key(rs, st.Set, st.Key)
 		v.times = append(v.times, st.Within)
-		v.hits = max(v.hits, st.Hits)
+		v.hits[st.Set] = max(v.hits[st.Set], st.Hits)
 		v.sameTTL = v.sameTTL || st.SameTTL
 	case ruleset.Write:
 		v.key(rs, st.Set, st.Key)

@@ -41,7 +41,7 @@ func (t *trial) door(v *view, w word) Door {
 	d.Slides = d.OpenFor > 0 && !d.Once && t.slides(v, whole, d.OpenFor)
 	d.Stays, d.Wrong = t.mistakes(v, d, whole)
 	d.Guards = t.guards(v, d)
-	d.Counts = t.hits > 1 && len(slices.Compact(slices.Clone(d.Knocks))) < len(d.Knocks)
+	d.Counts = slices.ContainsFunc(t.hits, func(n int) bool { return n > 1 }) && len(slices.Compact(slices.Clone(d.Knocks))) < len(d.Knocks)
 	return d
 }
 

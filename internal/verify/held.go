@@ -46,13 +46,13 @@ func (t *tokens) clone() *tokens {
 
 // Held says what packets have put into the sets, times and limits aside: two simulators
 // of one ruleset for which it is the same treat the next packet alike if both come
-// soon. Of the marks of a list it counts up to marks.
-func (s *Simulator) Held(marks int) string {
+// soon. Of the marks in a list it counts up to marks, which is by set.
+func (s *Simulator) Held(marks []int) string {
 	var b strings.Builder
 	for i, set := range s.sets {
 		for _, key := range slices.Sorted(maps.Keys(set)) {
 			if e := s.live(i, key); e != nil {
-				fmt.Fprintf(&b, "%d %x %d %d\n", i, key, e.value, min(len(e.marks), marks))
+				fmt.Fprintf(&b, "%d %x %d %d\n", i, key, e.value, min(len(e.marks), marks[i]))
 			}
 		}
 	}
