@@ -253,15 +253,16 @@ func proving(listed bool) func(*automaton.Program, *ruleset.Ruleset, verify.Opti
 
 // sameAsRendered says whether rules mean the very same as those that a backend renders.
 func sameAsRendered(g *automaton.Program, name string, rs *ruleset.Ruleset) bool {
-	for _, k := range asked(name) {
-		files, err := k.New(nil).Render(g)
-		if err != nil {
-			return false
-		}
-		own, err := parse.Backend(name, files)
-		return err == nil && ruleset.Equal(own, rs)
+	kinds := asked(name)
+	if len(kinds) != 1 {
+		return false
 	}
-	return false
+	files, err := kinds[0].New(nil).Render(g)
+	if err != nil {
+		return false
+	}
+	own, err := parse.Backend(name, files)
+	return err == nil && ruleset.Equal(own, rs)
 }
 
 // prove is what apply asks before and after it loads.
