@@ -24,9 +24,7 @@ func (e *KindError) Error() string { return fmt.Sprintf("this is text of the kin
 // is carried over. Any other error is of text that cannot be loaded.
 func Rules(name string, text []byte, isNft bool, host *Host) (*Result, error) {
 	r := &rulesImport{file: name, source: policy.NewSource(name, text), names: names{}, tables: map[*remark.Table]*ruleDoor{}}
-	for at := range strings.SplitAfterSeq(string(text), "\n") {
-		r.lines = append(r.lines, at)
-	}
+	r.lines = strings.SplitAfter(string(text), "\n")
 	if err := r.parse(string(text), isNft); err != nil {
 		return nil, err
 	}

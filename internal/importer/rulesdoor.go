@@ -69,8 +69,11 @@ func (r *rulesImport) top() {
 			r.warn(top, 0, "", "there are too many rules to try all sequences: some doors may be missing")
 		}
 	}
-	if usual.Firewall && r.seen != ruleset.Both {
+	switch {
+	case usual.Firewall && r.seen != ruleset.Both:
 		r.warn(top, 0, "put into public what has to be reached", "the rules are for one family only; tirl's firewall closes the other one too")
+	case r.seen != ruleset.Both && len(r.doors) > 0:
+		r.out.Head = append(r.out.Head, remark.Say("The rules are for one family only; tirl's doors hide their services in both."))
 	}
 	if !usual.Firewall {
 		return

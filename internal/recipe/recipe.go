@@ -94,7 +94,7 @@ func Find(rs *ruleset.Ruleset, family ruleset.Family, o Options) (*Recipe, error
 	for _, v := range t.views {
 		r.compare(t, usual, v)
 	}
-	if r.Cut = t.left <= 0; !r.Cut {
+	if r.Cut = t.cut || t.left <= 0; !r.Cut {
 		r.Idle = t.idle()
 	}
 	return r, t.bad

@@ -2,6 +2,7 @@ package recipe
 
 import (
 	"slices"
+	"time"
 
 	"tirl/internal/port"
 	"tirl/internal/verify"
@@ -32,7 +33,7 @@ func (t *trial) doors(v *view) []Door {
 		next := make([]*verify.Simulator, len(t.ports))
 		for a, atom := range t.ports {
 			next[a] = at.sim.Clone()
-			if lets(t.send(next[a], v.packet(probe(atom), gap*timeOf(at.depth+1)))) && !v.accepted[a] {
+			if lets(t.send(next[a], v.packet(probe(atom), gap*time.Duration(at.depth+1)))) && !v.accepted[a] {
 				at.opens = append(at.opens, a)
 			}
 		}
@@ -134,7 +135,7 @@ func (t *trial) harmless(v *view) []port.Range {
 		if !v.accepted[a] || !t.named[atom.First] || isKnock {
 			continue
 		}
-		if t.opens(v, join(d.Knocks[:1], []port.Port{probe(atom)}, d.Knocks[1:], []port.Port{service(d)})...) {
+		if t.opens(v, slices.Concat(d.Knocks[:1], []port.Port{probe(atom)}, d.Knocks[1:], []port.Port{service(d)})...) {
 			out = append(out, atom)
 		}
 	}

@@ -7,8 +7,6 @@ import (
 	"tirl/internal/port"
 )
 
-func timeOf(n int) time.Duration { return time.Duration(n) }
-
 // door tries a sequence in all that a door of a policy says.
 func (t *trial) door(v *view, w word) Door {
 	var d Door
@@ -74,12 +72,12 @@ func (t *trial) slides(v *view, whole []port.Port, openFor time.Duration) bool {
 func (t *trial) mistakes(v *view, d Door, whole []port.Port) (stays, wrong bool) {
 	stays = true
 	if n := len(d.Knocks); n > 2 || n == 2 && d.Once {
-		stays = t.opens(v, join(whole[:2], whole[1:2], whole[2:])...)
+		stays = t.opens(v, slices.Concat(whole[:2], whole[1:2], whole[2:])...)
 	}
 	for _, atom := range t.ports {
 		p := probe(atom)
 		if p.Proto == d.Knocks[0].Proto && !t.named[p.Number] && len(d.Knocks) > 1 {
-			wrong = wrong || !t.opens(v, join(whole[:1], []port.Port{p}, whole[1:])...)
+			wrong = wrong || !t.opens(v, slices.Concat(whole[:1], []port.Port{p}, whole[1:])...)
 		}
 	}
 	return stays, wrong
@@ -93,7 +91,7 @@ func (t *trial) guards(v *view, d Door) []port.Range {
 		if isKnock || slices.ContainsFunc(d.Opens, func(r port.Range) bool { return r.Contains(probe(atom)) }) {
 			continue
 		}
-		if t.opens(v, join(d.Knocks, []port.Port{probe(atom), service(d)})...) {
+		if t.opens(v, slices.Concat(d.Knocks, []port.Port{probe(atom), service(d)})...) {
 			continue
 		}
 		if !t.named[atom.First] {

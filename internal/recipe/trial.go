@@ -2,7 +2,6 @@ package recipe
 
 import (
 	"net/netip"
-	"slices"
 	"time"
 
 	"tirl/internal/automaton"
@@ -23,6 +22,7 @@ type trial struct {
 	views  []*view
 	held   []bool // by set: whether something ever came into it
 	left   int    // packets that may still be sent
+	cut    bool   // there is more to try than is tried
 	bad    error
 }
 
@@ -48,9 +48,7 @@ func newTrial(rs *ruleset.Ruleset, family ruleset.Family, packets int) *trial {
 			t.views = append(t.views, &view{src: t.inside(p), iface: iface, prefix: p})
 		}
 	}
-	if len(t.prefixes) > maxTold || len(t.ifaces) > maxTold {
-		t.left = min(t.left, packets/2)
-	}
+	t.cut = len(t.prefixes) > maxTold || len(t.ifaces) > maxTold
 	return t
 }
 
@@ -146,5 +144,3 @@ func (t *trial) opens(v *view, to ...port.Port) bool {
 	_, _, j := t.run(v, to, -1, 0)
 	return lets(j)
 }
-
-func join(lists ...[]port.Port) []port.Port { return slices.Concat(lists...) }
