@@ -62,7 +62,7 @@ type Door struct {
 
 // Options bound the search.
 type Options struct {
-	// Packets is how many to send. 0: 300,000.
+	// Packets is how many to send in search of doors. 0: 300,000.
 	Packets int
 }
 

@@ -30,6 +30,7 @@ func (t *trial) doors(v *view) []Door {
 	known := map[string]*place{places[0].sim.Held(t.hits): places[0]}
 	for i := 0; i < len(places) && t.left > 0; i++ {
 		at := places[i]
+		t.left -= len(t.ports)
 		next := make([]*verify.Simulator, len(t.ports))
 		for a, atom := range t.ports {
 			next[a] = at.sim.Clone()

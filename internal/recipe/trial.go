@@ -66,7 +66,7 @@ func (v *view) packet(to port.Port, at time.Duration) automaton.Packet {
 
 // send sends one packet. What the simulator cannot carry out ends the trial.
 func (t *trial) send(sim *verify.Simulator, p automaton.Packet) verify.Judgement {
-	if t.left--; t.left < 0 || t.bad != nil {
+	if t.bad != nil {
 		return verify.Judgement{Verdict: automaton.Dropped.String()}
 	}
 	j, err := sim.Packet(p)
