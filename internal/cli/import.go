@@ -7,6 +7,8 @@ import (
 	"net"
 	"os"
 	"runtime"
+	"sync"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -89,11 +91,37 @@ func (a *app) importKnockd(f importFlags, file string) error {
 		return err
 	}
 	name := displayName(file)
+	done := a.busy("reading " + name)
+	defer done()
 	config, found := knockd.Parse(name, text)
 	if found.HasErrors() {
 		return a.refused(name, found)
 	}
-	return a.imported(f, file, importer.Knockd(name, config, a.importHost(f)))
+	r := importer.Knockd(name, config, a.importHost(f))
+	done()
+	return a.imported(f, file, r)
+}
+
+// busy says on a terminal that work goes on whose length nobody knows, until it is done.
+func (a *app) busy(what string) (done func()) {
+	line := term.NewLine(a.err, a.getenv)
+	begun, stop := time.Now(), make(chan struct{})
+	go func() {
+		tick := time.NewTicker(time.Second / 4)
+		defer tick.Stop()
+		for {
+			select {
+			case <-stop:
+				return
+			case now := <-tick.C:
+				line.Show(func() string { return fmt.Sprintf("%s: %s", what, now.Sub(begun).Truncate(time.Second)) })
+			}
+		}
+	}()
+	return sync.OnceFunc(func() {
+		close(stop)
+		line.Done()
+	})
 }
 
 // readImport reads what is to be imported.

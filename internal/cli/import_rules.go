@@ -63,7 +63,9 @@ func (a *app) importRules(f importFlags, file string, isNft bool) error {
 	if err != nil {
 		return err
 	}
+	done := a.busy("reading " + displayName(file))
 	r, err := importer.Rules(displayName(file), text, isNft, a.importHost(f))
+	done()
 	if kind, ok := errors.AsType[*importer.KindError](err); ok {
 		other := "iptables"
 		if kind.Kind == parse.Nftables {

@@ -57,7 +57,7 @@ func (a *app) engine() *apply.Engine {
 		Launch:  a.launch,
 		Adopt:   adoptAll,
 		Boots:   boots{a.dir},
-		Prove:   prove,
+		Prove:   a.prove,
 		Conns: func(services ...port.Range) ([]session.Conn, error) {
 			return session.List(os.DirFS("/"), services...)
 		},

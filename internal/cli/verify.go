@@ -10,6 +10,7 @@ import (
 
 	"tirl/internal/automaton"
 	"tirl/internal/backend"
+	"tirl/internal/term"
 	"tirl/internal/verify"
 	"tirl/internal/verify/account"
 	"tirl/internal/verify/parse"
@@ -88,7 +89,9 @@ func (a *app) verify(cmd *cobra.Command, f verifyFlags) error {
 		return err
 	}
 	if pr.Unproved == nil {
-		pr.Result = proving(f.live)(p.Program, pr.rules, verify.Options{Scope: scope})
+		progress := term.NewProgress(a.err, a.getenv, "states tried", 0)
+		pr.Result = proving(f.live)(p.Program, pr.rules, verify.Options{Scope: scope, Tried: progress.Add})
+		progress.Done()
 		pr.Assumptions = append(pr.Assumptions, pr.beside...)
 	}
 	if f.asJSON {
@@ -266,7 +269,7 @@ func sameAsRendered(g *automaton.Program, name string, rs *ruleset.Ruleset) bool
 }
 
 // prove is what apply asks before and after it loads.
-func prove(g *automaton.Program, name string, files backend.Ruleset, listed bool) error {
+func (a *app) prove(g *automaton.Program, name string, files backend.Ruleset, listed bool) error {
 	rs, err := parse.Backend(name, files)
 	if err != nil {
 		return &verify.NotProvedError{Result: verify.Result{Unproved: err}}
@@ -274,7 +277,9 @@ func prove(g *automaton.Program, name string, files backend.Ruleset, listed bool
 	if listed && sameAsRendered(g, name, rs) {
 		return nil // as those that were proved before they were loaded
 	}
-	if err := proving(listed)(g, rs, verify.Options{One: true}).Err(); err != nil {
+	progress := term.NewProgress(a.err, a.getenv, "states tried", 0)
+	defer progress.Done()
+	if err := proving(listed)(g, rs, verify.Options{One: true, Tried: progress.Add}).Err(); err != nil {
 		if not, ok := errors.AsType[*verify.NotProvedError](err); ok && len(not.Differences) > 0 {
 			return fmt.Errorf("%w:\n%s", err, strings.TrimSuffix(account.Difference(g, rs, not.Differences[0]), "\n"))
 		}

@@ -40,6 +40,7 @@ type explorer struct {
 	uneven   *suspect // a packet that one side's bucket counts, and the other's does not
 	max      int
 	one      bool // one difference is enough
+	tried    func(states int)
 }
 
 // entrance is where the rules begin to depend on the source, or are through without
@@ -104,6 +105,9 @@ func (e *explorer) explore() error {
 	e.enter()
 	for i := 0; i < len(e.nodes); i++ {
 		e.visit(i)
+		if i%triedEach == triedEach-1 && e.tried != nil {
+			e.tried(triedEach)
+		}
 		if e.m.unknown != nil {
 			return e.m.unknown
 		}
@@ -119,6 +123,9 @@ func (e *explorer) explore() error {
 	}
 	return nil
 }
+
+// triedEach is after how many states to say so.
+const triedEach = 64
 
 // maxSuspects is how many suspects are kept; of fewSuspects one is mostly real.
 const (

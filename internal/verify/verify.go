@@ -63,6 +63,9 @@ type Options struct {
 	MaxStates int
 	// One: a single difference is enough, and it need not be the plainest.
 	One bool
+	// Tried is called now and then, by several goroutines, with how many more states
+	// have been tried. It may be nil.
+	Tried func(states int)
 }
 
 const defaultMaxStates = 1_000_000
@@ -181,7 +184,7 @@ func newExplorer(family ruleset.Family, g *automaton.Program, rs *ruleset.Rulese
 	if err != nil {
 		return nil, nil, err
 	}
-	e := &explorer{g: g, sp: sp, m: m, scope: o.Scope, max: o.MaxStates, one: o.One, exact: make(map[int]bool)}
+	e := &explorer{g: g, sp: sp, m: m, scope: o.Scope, max: o.MaxStates, one: o.One, tried: o.Tried, exact: make(map[int]bool)}
 	e.s = newMeaning(g, sp, !o.Scope.NoLimit)
 	m.limited = e.s.limited
 	return e, relevant, nil
