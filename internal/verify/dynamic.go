@@ -22,6 +22,9 @@ func (m *machine) lookUp(n *node, st ruleset.Lookup, p *path, out *outcome) {
 		out.yes, out.no = append(out.yes, found.yes...), append(out.no, found.no...)
 		return
 	}
+	if st.SameTTL && !m.oneTTL {
+		m.fail(n.line, "`--rttl`, which the policy does not ask for")
+	}
 	if st.Hits > 1 {
 		m.fail(n.line, "`--hitcount` decides about packets")
 	}

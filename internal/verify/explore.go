@@ -112,7 +112,7 @@ func (e *explorer) explore() error {
 			return e.m.unknown
 		}
 		if len(e.nodes) > e.max {
-			return &ruleset.UnknownError{Line: 1, What: fmt.Sprintf("more than %d states", e.max)}
+			return &ruleset.UnknownError{What: fmt.Sprintf("more than %d states", e.max)}
 		}
 		if len(e.suspects) >= maxSuspects || e.one && len(e.suspects) >= fewSuspects {
 			break
@@ -415,6 +415,6 @@ func (e *explorer) unevenBuckets(p *path, at suspect) {
 		e.uneven = &at
 	}
 	if e.fault == nil {
-		e.fault = &ruleset.UnknownError{Line: max(p.line, 1), What: "the limit counts other packets than the policy's"}
+		e.fault = &ruleset.UnknownError{Line: p.line, What: "the limit counts other packets than the policy's"}
 	}
 }

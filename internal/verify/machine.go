@@ -27,6 +27,9 @@ type machine struct {
 	flags    map[elemKey]int
 	flagSets map[int]bool // that they are in
 	foreign  map[int]bool // sets with buckets, and whether those are not the policy's
+	// oneTTL = false: the policy does not ask for the TTL, so that a list that does is
+	// not understood.
+	oneTTL bool
 	// limited = false: no bucket is ever empty.
 	limited bool
 	leaf    func(*path, ruleset.Verdict)

@@ -96,7 +96,7 @@ func newSpace(family ruleset.Family, g *automaton.Program, rs *ruleset.Ruleset) 
 		}
 	}
 	if len(s.sports) > 64 || len(s.ifaces) > 64 {
-		return nil, &ruleset.UnknownError{Line: 1, What: "more than 64 source ports or devices"}
+		return nil, &ruleset.UnknownError{What: "more than 64 source ports or devices"}
 	}
 	return s, nil
 }

@@ -166,8 +166,7 @@ func verifyFamily(family ruleset.Family, g *automaton.Program, rs *ruleset.Rules
 	if len(found) > 0 {
 		return Result{Differences: found, States: states}
 	}
-	var unknown *ruleset.UnknownError
-	if !errors.As(err, &unknown) {
+	if err == nil {
 		err = errUnconfirmed
 	}
 	return Result{Unproved: err, States: states}
@@ -186,7 +185,7 @@ func newExplorer(family ruleset.Family, g *automaton.Program, rs *ruleset.Rulese
 	}
 	e := &explorer{g: g, sp: sp, m: m, scope: o.Scope, max: o.MaxStates, one: o.One, tried: o.Tried, exact: make(map[int]bool)}
 	e.s = newMeaning(g, sp, !o.Scope.NoLimit)
-	m.limited = e.s.limited
+	m.limited, m.oneTTL = e.s.limited, g.MatchTTL
 	return e, relevant, nil
 }
 

@@ -237,3 +237,22 @@ func TestNotUnderstood(t *testing.T) {
 		}
 	}
 }
+
+// TestTTLIsNotAskedFor: a list that compares the TTL is not what a policy without match_ttl
+// means: a client whose packets take two ways does not get in.
+func TestTTLIsNotAskedFor(t *testing.T) {
+	text, err := os.ReadFile("xtables/testdata/reference.sh")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rs, _, err := parse.Text(strings.ReplaceAll(string(text), "--rcheck", "--rcheck --rttl"), ruleset.IPv4)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := verify.Verify(compiled(t, referencePolicy), rs, verify.Options{Scope: scope(t, "ipv4 no-limit no-expiry tracked unicast remote")})
+	if r.Proved || !slices.ContainsFunc(r.Differences, func(d verify.Difference) bool {
+		return d.Want.Verdict == automaton.Accept && d.Got.Verdict == automaton.Dropped.String()
+	}) {
+		t.Errorf("proved %v, %v %+v", r.Proved, r.Unproved, r.Differences)
+	}
+}

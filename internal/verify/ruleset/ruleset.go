@@ -364,8 +364,13 @@ func (Note) statement()        {}
 // UnknownError names what a parser, or the verifier, does not understand. Nothing is proved
 // of a ruleset with such a thing in it.
 type UnknownError struct {
-	Line int
+	Line int    // 0: it is not about one line
 	What string // such as "match `hashlimit`"
 }
 
-func (e *UnknownError) Error() string { return fmt.Sprintf("line %d: %s", e.Line, e.What) }
+func (e *UnknownError) Error() string {
+	if e.Line == 0 {
+		return e.What
+	}
+	return fmt.Sprintf("line %d: %s", e.Line, e.What)
+}
