@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"tirl/internal/automaton"
+	"tirl/internal/automaton/automatontest"
 	"tirl/internal/backend"
 	"tirl/internal/backend/backendtest/kinds"
 	"tirl/internal/lab"
@@ -109,7 +110,7 @@ const (
 // newSite makes a site of a policy. tune may change what no policy can say.
 func newSite(t testing.TB, v kinds.Kind, source string, tune ...func(*automaton.Program)) *site {
 	t.Helper()
-	s := &site{TB: t, pair: labtest.Pair(t, lab.PairOptions{}), g: compile(t, source)}
+	s := &site{TB: t, pair: labtest.Pair(t, lab.PairOptions{}), g: automatontest.Compile(t, source)}
 	for _, f := range tune {
 		f(s.g)
 	}
@@ -129,19 +130,6 @@ func newSite(t testing.TB, v kinds.Kind, source string, tune ...func(*automaton.
 		}
 	}
 	return s
-}
-
-func compile(t testing.TB, source string) *automaton.Program {
-	t.Helper()
-	p, found := policy.Parse("policy.toml", []byte(source))
-	if found.HasErrors() {
-		t.Fatal(found)
-	}
-	g, err := automaton.Compile(p)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return g
 }
 
 // unlimited takes the limit away, so that the automaton stands alone.

@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"tirl/internal/automaton"
+	"tirl/internal/automaton/automatontest"
 	"tirl/internal/backend"
 	"tirl/internal/backend/backendtest"
 	"tirl/internal/backend/backendtest/kinds"
@@ -48,7 +49,7 @@ func operate(t *testing.T, source string, test func(s stage)) {
 		for _, mode := range []string{"guard", "firewall"} {
 			t.Run(v.Name+"/"+mode, func(t *testing.T) {
 				t.Parallel()
-				g := program(t, "mode = \""+mode+"\"\n"+source)
+				g := automatontest.Compile(t, "mode = \""+mode+"\"\n"+source)
 				k, err := backendtest.New(t.Context(), g, v.Make)
 				if err != nil {
 					t.Fatal(err)
@@ -62,19 +63,6 @@ func operate(t *testing.T, source string, test func(s stage)) {
 			})
 		}
 	}
-}
-
-func program(t *testing.T, source string) *automaton.Program {
-	t.Helper()
-	p, found := policy.Parse("policy", []byte(source))
-	if found.HasErrors() {
-		t.Fatal(found)
-	}
-	g, err := automaton.Compile(p)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return g
 }
 
 // sends sends packets one after the other and gives the verdict of the last.
@@ -288,7 +276,7 @@ func TestBlock(t *testing.T) {
 			}
 		}
 		closed("blocked")
-		changed := program(s.T, strings.Replace("mode = \""+map[bool]string{true: "firewall", false: "guard"}[s.g.Firewall]+"\"\n"+source, "udp/5002", "udp/5003", 1))
+		changed := automatontest.Compile(s.T, strings.Replace("mode = \""+map[bool]string{true: "firewall", false: "guard"}[s.g.Firewall]+"\"\n"+source, "udp/5002", "udp/5003", 1))
 		s.do(func(ctx context.Context) error { return s.Backend.Load(ctx, changed) })
 		if !s.loaded().Blocked {
 			s.Error("a load ended the block")
@@ -372,7 +360,7 @@ func TestCounters(t *testing.T) {
 		s.sends("10.9.0.30", "tcp/22")
 		want.Accepted++
 		counters("by hand", want)
-		changed := program(s.T, strings.Replace(operated, "udp/5002", "udp/5003", 1))
+		changed := automatontest.Compile(s.T, strings.Replace(operated, "udp/5002", "udp/5003", 1))
 		s.do(func(ctx context.Context) error { return s.Backend.Load(ctx, changed) })
 		if s.Backend.Name() == policy.BackendNftables {
 			want.Doors = []uint64{0, 0}

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tirl/internal/automaton"
+	"tirl/internal/automaton/automatontest"
 	"tirl/internal/backend/backendtest"
 	"tirl/internal/backend/backendtest/kinds"
 	"tirl/internal/lab"
@@ -219,7 +220,7 @@ func (s stage) addVLAN(name string, id int) error {
 // has filled in. It is refused all the same, at a service and elsewhere.
 func TestRefusalOfFilledOptions(t *testing.T) {
 	labtest.Require(t)
-	g := program(t, "mode = \"firewall\"\nrefuse = \"reset\"\n"+behind)
+	g := automatontest.Compile(t, "mode = \"firewall\"\nrefuse = \"reset\"\n"+behind)
 	for _, v := range kinds.All() {
 		t.Run(v.Name, func(t *testing.T) {
 			t.Parallel()

@@ -8,8 +8,7 @@ import (
 	"testing"
 	"testing/fstest"
 
-	"tirl/internal/automaton"
-	"tirl/internal/policy"
+	"tirl/internal/automaton/automatontest"
 	"tirl/internal/tool"
 )
 
@@ -39,19 +38,6 @@ func listens(number int, inode int) string {
 
 func listens6(number int) string {
 	return fmt.Sprintf("0: %032d:%04X %032d:0000 0A 00000000:00000000 00:00000000 00000000 0 0 7 1 0 100 0 0 10 0\n", 0, number, 0)
-}
-
-func compile(t testing.TB, text string) *automaton.Program {
-	t.Helper()
-	p, found := policy.Parse("p.toml", []byte(text))
-	if found.HasErrors() {
-		t.Fatal(found)
-	}
-	g, err := automaton.Compile(p)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return g
 }
 
 const sshDoor = "[door.ssh]\nopens = [\"tcp/22\"]\nknocks = [\"udp/4001\", \"udp/3002\", \"udp/5003\"]\n"
@@ -84,7 +70,7 @@ func (p patient) findings(t testing.TB) []Finding {
 		p.policy = sshDoor
 	}
 	s := p.subject
-	s.Program = compile(t, p.policy)
+	s.Program = automatontest.Compile(t, p.policy)
 	if s.Backend == "" {
 		s.Backend = "nftables"
 	} else if s.Backend == "none" {

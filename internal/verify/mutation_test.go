@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"tirl/internal/automaton"
+	"tirl/internal/automaton/automatontest"
 	"tirl/internal/backend/iptables"
 	"tirl/internal/backend/nftables"
 	"tirl/internal/policy"
@@ -206,13 +207,10 @@ func reason(name string) string {
 func TestMutants(t *testing.T) {
 	var kept []string
 	for _, source := range []string{mutantGuard, mutantFirewall} {
-		p, found := policy.Parse("p", []byte(source))
-		if found.HasErrors() {
-			t.Fatal(found)
-		}
-		g, err := automaton.Compile(p)
-		if err != nil {
-			t.Fatal(err)
+		g := automatontest.Compile(t, source)
+		mode := policy.Guard
+		if g.Firewall {
+			mode = policy.Firewall
 		}
 		for kind, text := range texts(t, g) {
 			refuted, unproved, refused := 0, 0, 0
@@ -226,18 +224,18 @@ func TestMutants(t *testing.T) {
 				switch {
 				case r.Proved:
 					if d := played(g, rs); d != "" {
-						t.Errorf("%s %s, %s: proved, but %s", p.Mode, kind, m.name, d)
+						t.Errorf("%s %s, %s: proved, but %s", mode, kind, m.name, d)
 					}
-					kept = append(kept, fmt.Sprintf("%s %s: %s", p.Mode, kind, m.name))
+					kept = append(kept, fmt.Sprintf("%s %s: %s", mode, kind, m.name))
 				case len(r.Differences) > 0:
 					refuted++
 				default:
 					unproved++
 				}
 			}
-			t.Logf("%s %s: %d refuted with packets, %d not proved, %d refused by the parser", p.Mode, kind, refuted, unproved, refused)
+			t.Logf("%s %s: %d refuted with packets, %d not proved, %d refused by the parser", mode, kind, refuted, unproved, refused)
 			if refuted < 3*unproved || refuted < 100 {
-				t.Errorf("%s %s: too few changes were refuted: %d, and %d not proved", p.Mode, kind, refuted, unproved)
+				t.Errorf("%s %s: too few changes were refuted: %d, and %d not proved", mode, kind, refuted, unproved)
 			}
 		}
 	}

@@ -6,7 +6,7 @@ import (
 	"testing"
 
 	"tirl/internal/automaton"
-	"tirl/internal/policy"
+	"tirl/internal/automaton/automatontest"
 	"tirl/internal/verify"
 )
 
@@ -21,15 +21,7 @@ func manyDoors(t testing.TB, n, k int) *automaton.Program {
 		}
 		b.WriteString("]\n")
 	}
-	p, found := policy.Parse("many", []byte(b.String()))
-	if found.HasErrors() {
-		t.Fatal(found[0])
-	}
-	g, err := automaton.Compile(p)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return g
+	return automatontest.Compile(t, b.String())
 }
 
 func BenchmarkVerify(b *testing.B) {

@@ -7,25 +7,12 @@ import (
 	"testing"
 
 	"tirl/internal/automaton"
-	"tirl/internal/policy"
+	"tirl/internal/automaton/automatontest"
 	"tirl/internal/port"
 	"tirl/internal/verify"
 	"tirl/internal/verify/parse"
 	"tirl/internal/verify/ruleset"
 )
-
-func compiled(t testing.TB, source string) *automaton.Program {
-	t.Helper()
-	p, found := policy.Parse("policy.toml", []byte(source))
-	if found.HasErrors() {
-		t.Fatal(found)
-	}
-	g, err := automaton.Compile(p)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return g
-}
 
 func written(t testing.TB, file string) *ruleset.Ruleset {
 	t.Helper()
@@ -66,7 +53,7 @@ func scope(t testing.TB, words string) verify.Scope {
 // TestReferenceRuleset: the founding ruleset, as both kinds of iptables-save print it and
 // as the commands that it was written as, means what its policy says as far as it goes.
 func TestReferenceRuleset(t *testing.T) {
-	g := compiled(t, referencePolicy)
+	g := automatontest.Compile(t, referencePolicy)
 	for _, file := range []string{"reference.legacy.save", "reference.nft.save", "reference.sh"} {
 		rs := written(t, "xtables/testdata/"+file)
 		r := verify.Verify(g, rs, verify.Options{Scope: scope(t, "ipv4 no-limit no-expiry tracked unicast remote")})
@@ -100,7 +87,7 @@ func TestReferenceWithAnError(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := compiled(t, referencePolicy)
+	g := automatontest.Compile(t, referencePolicy)
 	for forgotten, packets := range map[string]int{
 		// The last knock need not be given up: the door stays open for a second connection.
 		"iptables -A STATE3 -m recent --name KNOCK3 --remove": 5,
@@ -126,7 +113,7 @@ func TestReferenceWithAnError(t *testing.T) {
 // TestSetsWrittenByHand: a set of the next expected port falls to plain sweeps; sets of
 // stages do not, and fall short of the policy elsewhere.
 func TestSetsWrittenByHand(t *testing.T) {
-	next := compiled(t, `
+	next := automatontest.Compile(t, `
 refuse = "reset"
 [knocking]
 step_timeout = "2s"
@@ -165,7 +152,7 @@ open_for = "10s"
 		t.Errorf("%d sweeps over %s open %s, want 3 over tcp", n, proto, service)
 	}
 
-	stages := compiled(t, `
+	stages := automatontest.Compile(t, `
 mode   = "firewall"
 public = ["tcp/80", "tcp/443"]
 [firewall]
@@ -215,7 +202,7 @@ func TestScope(t *testing.T) {
 
 // TestNotUnderstood: what is not understood ends the proof, and is named.
 func TestNotUnderstood(t *testing.T) {
-	g := compiled(t, "[door.a]\nopens = [\"tcp/22\"]\nknocks = [\"udp/40213\", \"udp/7719\", \"udp/28816\"]\n")
+	g := automatontest.Compile(t, "[door.a]\nopens = [\"tcp/22\"]\nknocks = [\"udp/40213\", \"udp/7719\", \"udp/28816\"]\n")
 	for text, want := range map[string]string{
 		"table inet t { chain c { type filter hook prerouting priority mangle; limit rate 5/second accept; tcp dport 22 drop; } }":                                             "`limit`",
 		"table inet t { chain c { type filter hook prerouting priority mangle; meta priority 0:1 drop; } }":                                                                    "meta priority is read before",
@@ -249,7 +236,7 @@ func TestTTLIsNotAskedFor(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := verify.Verify(compiled(t, referencePolicy), rs, verify.Options{Scope: scope(t, "ipv4 no-limit no-expiry tracked unicast remote")})
+	r := verify.Verify(automatontest.Compile(t, referencePolicy), rs, verify.Options{Scope: scope(t, "ipv4 no-limit no-expiry tracked unicast remote")})
 	if r.Proved || !slices.ContainsFunc(r.Differences, func(d verify.Difference) bool {
 		return d.Want.Verdict == automaton.Accept && d.Got.Verdict == automaton.Dropped.String()
 	}) {
