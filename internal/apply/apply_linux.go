@@ -64,6 +64,12 @@ func (e *Engine) Apply(ctx context.Context, in Input) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
+	// A proof may take long: the watchdog must not be waiting by then.
+	if len(kinds) > 0 {
+		if err := e.proveRendered(kinds[0], in.Program); err != nil {
+			return Result{}, err
+		}
+	}
 	// Whatever can fail without the kernel fails before it is touched.
 	slot, err := e.reserve()
 	if err != nil {
@@ -80,11 +86,13 @@ func (e *Engine) Apply(ctx context.Context, in Input) (Result, error) {
 	}
 	defer l.lend(false)
 
-	for _, k := range kinds {
-		if err := ctx.Err(); err != nil {
-			return Result{}, t.failed(err)
+	for i, k := range kinds {
+		if i > 0 {
+			if err := e.proveRendered(k, in.Program); err != nil {
+				return Result{}, t.failed(err)
+			}
 		}
-		if err := e.proveRendered(k, in.Program); err != nil {
+		if err := ctx.Err(); err != nil {
 			return Result{}, t.failed(err)
 		}
 		adopted := e.adopt(ctx, in)

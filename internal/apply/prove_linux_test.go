@@ -1,6 +1,7 @@
 package apply
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"strings"
@@ -96,6 +97,33 @@ func TestRefusedBeforeLoad(t *testing.T) {
 			}
 		}
 	}
+}
+
+// A proof that takes long must not use up the time to confirm, nor the patience of the
+// watchdog: it is over before the watchdog begins. Whoever interrupts it has nothing loaded.
+func TestProofBeforeWatchdog(t *testing.T) {
+	p := &prover{}
+	b, boots, in := proved(t, p)
+	launched, late := false, false
+	launch := b.Launch
+	b.Launch = func(ctx context.Context, id string) error {
+		launched = true
+		return launch(ctx, id)
+	}
+	ctx, interrupt := context.WithCancel(t.Context())
+	b.Prove = func(g *automaton.Program, name string, rules backend.Ruleset, listed bool) error {
+		late = late || launched && !listed
+		interrupt()
+		return nil
+	}
+	was := b.snapshot(t)
+	if _, err := b.Apply(ctx, in.waiting(time.Minute).with("nftables")); !errors.Is(err, context.Canceled) {
+		t.Errorf("interrupted: %v", err)
+	}
+	if late {
+		t.Error("the watchdog was waiting while the rules were proved")
+	}
+	stillOld(t, b, boots, was)
 }
 
 // What the kernel holds and does otherwise than the policy says is taken back.
