@@ -18,6 +18,7 @@ type Interpreter struct {
 	places  map[sourceKey]standing
 	buckets map[sourceKey]*bucket
 	grants  map[grantKey]time.Duration
+	values  []*value
 }
 
 type sourceKey struct {
@@ -50,7 +51,9 @@ func NewInterpreter(g *Program) *Interpreter {
 func (in *Interpreter) Packet(p Packet) Outcome {
 	in.now = p.Time
 	out := Outcome{Door: -1, Before: in.Place(p.Src, p.TTL)}
-	if reason, fresh := in.g.fresh(p); fresh {
+	if v := in.carried(p); v != nil {
+		in.redeem(p, v, &out)
+	} else if reason, fresh := in.g.fresh(p); fresh {
 		out.Service = in.g.service(p.To)
 		in.hear(p, &out)
 	} else {
@@ -87,6 +90,9 @@ func (in *Interpreter) hear(p Packet, out *Outcome) {
 		return
 	}
 	out.Reason = reason
+	if v := in.completed(at, p.To); v != nil {
+		v.spent = true
+	}
 	switch reason {
 	case LetIn:
 		out.Verdict = Accept
@@ -112,7 +118,7 @@ func (in *Interpreter) step(p Packet, done []port.Port) (next []port.Port, why R
 	}
 	first := []port.Port{p.To}
 	repeats := slices.Contains(done, p.To)
-	if repeats && (in.g.Stay || slices.Equal(done, first)) {
+	if repeats && (in.g.Stay && !in.onPath(done) || slices.Equal(done, first)) {
 		return done, Repeated, -1
 	}
 	if in.leads(first) {
@@ -135,23 +141,35 @@ func (in *Interpreter) arrive(p Packet, done []port.Port, how Reason) ([]port.Po
 	case !in.g.class(d).Once:
 		return nil, Opened, d
 	}
-	return done, how, d
+	return in.ending(d), how, d
 }
 
 // changes says whether an outcome of step is a change of place, which makes the
 // bucket of a source that has none.
 func changes(r Reason) bool { return r != Repeated && r != Nothing }
 
-// leads says whether these knocks begin some door's sequence.
+// leads says whether these knocks begin some door's sequence, or a user's.
 func (in *Interpreter) leads(done []port.Port) bool {
 	return slices.ContainsFunc(in.g.Doors, func(d Door) bool {
 		return len(d.Knocks) >= len(done) && slices.Equal(d.Knocks[:len(done)], done)
-	})
+	}) || in.leadsUser(done)
 }
 
-// doorOf gives the door whose whole sequence this is, or -1.
+// doorOf gives the door whose whole sequence this is, or at whose end a source
+// stands that has done it, or whose user has a live value of it; else -1.
 func (in *Interpreter) doorOf(done []port.Port) int {
-	return slices.IndexFunc(in.g.Doors, func(d Door) bool { return slices.Equal(d.Knocks, done) })
+	if len(done) == 0 {
+		return -1
+	}
+	if v := in.whole(done); v != nil {
+		return in.g.Users[v.User].Door
+	}
+	for d := range in.g.Doors {
+		if slices.Equal(in.ending(d), done) {
+			return d
+		}
+	}
+	return -1
 }
 
 func (in *Interpreter) within(door int, src netip.Addr) bool {

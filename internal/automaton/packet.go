@@ -64,6 +64,7 @@ type Packet struct {
 	Iface   string // where it came in; "lo" is the loopback device
 	With    Headers
 	Cut     Cut
+	Data    string // what a UDP datagram carries; only tokens are looked at
 }
 
 // begins says whether the packet is a TCP SYN that can open a connection.
@@ -109,6 +110,7 @@ const (
 	Opened                      // the last knock of a timed door
 	Excluded                    // the last knock, from outside the door's from
 	Incomplete                  // fragments that make no packet
+	Redeemed                    // the datagram carries a live token, which is spent
 )
 
 // Outcome is what the interpreter made of one packet.

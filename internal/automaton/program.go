@@ -39,7 +39,8 @@ type Place struct {
 	Door   int       // index of the door that ends here, -1 for none
 }
 
-// Door is one sequence and what its end opens.
+// Door is one sequence and what its end opens. A door of users only has no knocks:
+// no edge leads to its end.
 type Door struct {
 	Name   string
 	Knocks []port.Port
@@ -81,12 +82,14 @@ type Program struct {
 	Events      policy.Events
 
 	Doors   []Door
+	Users   []User // in the order of the doors, then of their names
 	Classes []Class
 	Places  []Place // indexed by State; Places[Root] has no parent
 
 	children map[edge]State
 	parents  map[State]bool
 	heard    map[port.Proto]bool
+	apart    int // places that no edge leads to
 }
 
 type edge struct {
@@ -124,12 +127,18 @@ func Compile(p *policy.Policy) (*Program, error) {
 	for _, d := range p.Doors {
 		class := classes.of(d)
 		end, err := g.grow(d.Knocks, len(g.Doors))
+		if len(d.Knocks) == 0 && len(d.Users) > 0 {
+			end, err = g.detached(len(g.Doors))
+		}
 		if err != nil {
 			return nil, fmt.Errorf("compile door %s: %w", d.Name, err)
 		}
 		g.Doors = append(g.Doors, Door{Name: d.Name, Knocks: d.Knocks, From: d.From, Class: class, End: end})
 	}
 	g.Classes = classes.list
+	if err := g.admit(p); err != nil {
+		return nil, err
+	}
 	return g, nil
 }
 

@@ -19,12 +19,14 @@ type Stay struct {
 	On port.Port
 }
 
-// Edges lists the edges of the trie, parents before children.
+// Edges lists the edges of the trie, parents before children. What leads users
+// on is none of them: that is data, which changes while the policy stays.
 func (g *Program) Edges() []Edge {
 	edges := make([]Edge, 0, len(g.Places)-1)
 	for s := 1; s < len(g.Places); s++ {
-		p := g.Places[s]
-		edges = append(edges, Edge{p.Parent, p.Knock, State(s)})
+		if p := g.Places[s]; !g.Detached(State(s)) {
+			edges = append(edges, Edge{p.Parent, p.Knock, State(s)})
+		}
 	}
 	return edges
 }
@@ -39,7 +41,7 @@ func (g *Program) Stays() []Stay {
 	var stays []Stay
 	for s := 1; s < len(g.Places); s++ {
 		at := State(s)
-		if g.passing(at) || !g.Stay && g.Places[at].Depth > 1 {
+		if g.passing(at) || g.Detached(at) || !g.Stay && g.Places[at].Depth > 1 {
 			continue
 		}
 		var seen []port.Port

@@ -47,7 +47,7 @@ func TestDrawnIsAccepted(t *testing.T) {
 			h.EphemeralFirst, h.EphemeralLast = 1024, 65535
 		}
 		if rapid.Bool().Draw(t, "reserved") {
-			h.Reserved = []policy.Ports{{First: 40000, Last: 49999}}
+			h.Reserved = []port.Span{{First: 40000, Last: 49999}}
 		}
 		for _, n := range rapid.SliceOfN(rapid.Uint16Range(1, 65535), 0, 5).Draw(t, "listeners") {
 			h.Listeners = append(h.Listeners, policy.Listener{Service: port.Port{Proto: port.UDP, Number: n}})

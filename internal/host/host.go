@@ -78,8 +78,8 @@ func parseEphemeral(s string) (first, last uint16, err error) {
 
 // parseReserved reads ip_local_reserved_ports, such as 8080,40000-40999, the same
 // document.
-func parseReserved(s string) ([]policy.Ports, error) {
-	var all []policy.Ports
+func parseReserved(s string) ([]port.Span, error) {
+	var all []port.Span
 	for _, word := range strings.FieldsFunc(s, func(r rune) bool { return r == ',' || r == '\n' }) {
 		low, high, isRange := strings.Cut(word, "-")
 		if !isRange {
@@ -90,7 +90,7 @@ func parseReserved(s string) ([]policy.Ports, error) {
 		if err = errors.Join(err, err2); err != nil {
 			return all, fmt.Errorf("%q is no list of ports: %w", s, err)
 		}
-		all = append(all, policy.Ports{First: uint16(first), Last: uint16(last)})
+		all = append(all, port.Span{First: uint16(first), Last: uint16(last)})
 	}
 	return all, nil
 }

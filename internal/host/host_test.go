@@ -60,7 +60,7 @@ func TestRead(t *testing.T) {
 	}
 	want := policy.Host{
 		EphemeralFirst: 32768,
-		Reserved:       []policy.Ports{{First: 8080, Last: 8080}, {First: 40002, Last: 40999}},
+		Reserved:       []port.Span{{First: 8080, Last: 8080}, {First: 40002, Last: 40999}},
 		EphemeralLast:  60999,
 		Listeners: []policy.Listener{
 			{Service: port.Port{Proto: port.TCP, Number: 22}, Program: "sshd"},

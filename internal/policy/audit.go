@@ -15,7 +15,7 @@ type Host struct {
 	// (net.ipv4.ip_local_port_range); both 0 if unknown.
 	EphemeralFirst, EphemeralLast uint16
 	// Reserved are those of them that it does not give (ip_local_reserved_ports).
-	Reserved []Ports
+	Reserved []port.Span
 	// What programs listen on; those that only the machine itself can reach are
 	// left out by the caller.
 	Listeners []Listener
@@ -23,13 +23,10 @@ type Host struct {
 	FileMode fs.FileMode
 }
 
-// Ports are the numbers from First to Last.
-type Ports struct{ First, Last uint16 }
-
 // Ephemeral says whether the host connects from a port by itself.
 func (h Host) Ephemeral(number uint16) bool {
 	return h.EphemeralFirst > 0 && h.EphemeralFirst <= number && number <= h.EphemeralLast &&
-		!slices.ContainsFunc(h.Reserved, func(r Ports) bool { return r.First <= number && number <= r.Last })
+		!slices.ContainsFunc(h.Reserved, func(r port.Span) bool { return r.Contains(number) })
 }
 
 // Listener is a port that a program waits at.

@@ -107,7 +107,7 @@ func (d *reader) line(offset int) int { return d.r.src.position(offset).Line }
 // checkDoor looks at one door's sequence and sources.
 func (d *decoder) checkDoor(door *Door, at *doorSource) {
 	if !at.broken && at.knocks >= 0 {
-		if step, ok := constantStep(numbers(door.Knocks)); ok && -MaxSweepStep <= step && step <= MaxSweepStep {
+		if step, _ := constantStep(numbers(door.Knocks)); Sweep(door.Knocks) {
 			d.r.errorf(at.knocks, "choose the ports at random", "%s: a plain sweep of the ports opens the door", stepText(step))
 		}
 		unlimited := slices.ContainsFunc(door.From, func(p netip.Prefix) bool { return p.Bits() == 0 })
@@ -128,6 +128,12 @@ func (d *decoder) checkDoor(door *Door, at *doorSource) {
 			d.r.errorf(at.prefixes[i], fmt.Sprintf("write %q, or set ipv6_prefix = 128", wide), "%s is longer than /64, but ipv6_prefix = 64 tells only networks apart", p)
 		}
 	}
+}
+
+// Sweep says whether somebody who tries every port in order sends these knocks.
+func Sweep(knocks []port.Port) bool {
+	step, ok := constantStep(numbers(knocks))
+	return ok && -MaxSweepStep <= step && step <= MaxSweepStep
 }
 
 // constantStep gives the number by which each port is above the one before it,

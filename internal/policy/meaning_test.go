@@ -286,7 +286,7 @@ func TestAudit(t *testing.T) {
 
 // What the kernel does not give to connections can be knocked at.
 func TestEphemeral(t *testing.T) {
-	h := Host{EphemeralFirst: 32768, EphemeralLast: 60999, Reserved: []Ports{{40000, 40999}, {50000, 50000}}}
+	h := Host{EphemeralFirst: 32768, EphemeralLast: 60999, Reserved: []port.Span{{First: 40000, Last: 40999}, {First: 50000, Last: 50000}}}
 	for number, want := range map[uint16]bool{
 		1: false, 32767: false, 32768: true, 39999: true, 40000: false, 40999: false, 41000: true,
 		49999: true, 50000: false, 50001: true, 60999: true, 61000: false,

@@ -133,10 +133,11 @@ type Boot struct {
 type Door struct {
 	Name    string
 	Opens   []port.Range
-	Knocks  []port.Port
+	Knocks  []port.Port    // none only if there are users
 	Once    bool           // open_for = "once": the next connection, once
 	OpenFor time.Duration  // 0 if Once
 	From    []netip.Prefix // masked; empty: from everywhere
+	Users   []User         // by name; each has values of his own that open the door once
 }
 
 // Position is a place in the policy file: line and column count from 1, the
