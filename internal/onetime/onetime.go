@@ -12,7 +12,6 @@ import (
 	"encoding/hex"
 	"fmt"
 	"math"
-	"slices"
 
 	"tirl/internal/policy"
 	"tirl/internal/port"
@@ -108,20 +107,30 @@ func (s Secret) Sequence(i uint64, p Params) []port.Port {
 // Block gives the block that number i is in. Blocks are as large as a pool.
 func Block(i uint64, pool int) uint64 { return i / uint64(pool) }
 
+// After gives the number that follows i in a pool. The first number of a block is
+// left out, unless a pool begins with it: that is what a client tries in case that
+// the host has lost its pool, and where it has not, what was tried in vain and may
+// have been recorded is never loaded later.
+func After(i uint64, pool int) uint64 {
+	if i++; i%uint64(pool) == 0 {
+		i++
+	}
+	return i
+}
+
 // Candidates lists the values that a client may try whose lowest unconfirmed one
-// is c: c, the next, and the first of the next two blocks, which is where a host
-// goes on that has lost its pool. There are four at most, ascending, and never
-// others, however often all of them fail.
+// is c: c, the one after it, and the first of the next two blocks, which is where
+// a host goes on that has lost its pool. There are four at most, in the order in
+// which they are tried, and never others, however often all of them fail.
 func Candidates(c uint64, pool int) []uint64 {
 	all := []uint64{c}
-	if c < math.MaxUint64 {
-		all = append(all, c+1)
+	if next := After(c, pool); next > c {
+		all = append(all, next)
 	}
 	for ahead := uint64(1); ahead <= 2; ahead++ {
 		if b := Block(c, pool) + ahead; b <= math.MaxUint64/uint64(pool) {
 			all = append(all, b*uint64(pool))
 		}
 	}
-	slices.Sort(all)
-	return slices.Compact(all)
+	return all
 }
