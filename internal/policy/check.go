@@ -29,6 +29,7 @@ func (d *decoder) check() {
 		d.checkDoor(&d.policy.Doors[i], &d.doors[i])
 	}
 	d.checkBeginnings()
+	d.checkUsers()
 }
 
 // owned is a range of ports, who offers it, and where that is written.
@@ -90,8 +91,14 @@ func (d *decoder) checkPorts() {
 				d.r.errorf(s.at, "take it out of public, or out of the door", "%s cannot be hidden: %s is public on line %d", s.ports, o.ports, d.line(o.at))
 			}
 		}
-		for k, p := range d.policy.Doors[i].Knocks {
-			at, r := door.steps[k], port.Range{Proto: p.Proto, First: p.Number, Last: p.Number}
+		knocks, steps := slices.Clone(d.policy.Doors[i].Knocks), slices.Clone(door.steps)
+		for k, u := range d.policy.Doors[i].Users {
+			if u.First.Number > 0 {
+				knocks, steps = append(knocks, u.First), append(steps, door.users[k].first)
+			}
+		}
+		for k, p := range knocks {
+			at, r := steps[k], port.Range{Proto: p.Proto, First: p.Number, Last: p.Number}
 			if o, ok := owner(open, r); ok {
 				d.r.errorf(at, hint, "%s cannot be a knock: it is public on line %d", p, d.line(o.at))
 			}

@@ -116,7 +116,8 @@ type doorSource struct {
 	services                           []served
 	steps                              []int // offsets of knocks
 	prefixes                           []int // offsets of from
-	broken                             bool  // knocks could not all be read
+	users                              []userSource
+	broken                             bool // knocks could not all be read
 }
 
 // field is a key that a table may have.
@@ -262,12 +263,13 @@ func (d *decoder) decodeDoor(path string, e *entry, t *table) {
 			at.from = e.value.at
 			door.From, at.prefixes = d.prefixes(path, e)
 		}},
+		{"users", func(path string, e *entry) { door.Users, at.users = d.users(path, e) }},
 	})
 	name := quote(e.name)
 	if at.opens < 0 && !d.shape.cut {
 		d.r.errorf(e.key, `say which service it hides, such as opens = ["tcp/22"]`, "door %s has no opens", name)
 	}
-	if at.knocks < 0 && !d.shape.cut {
+	if _, has := t.index["users"]; at.knocks < 0 && !d.shape.cut && (!has || t.index["users"].table != nil && len(door.Users) == 0) {
 		d.r.errorf(e.key, `say what opens it, such as knocks = ["udp/40213", "udp/7719", "udp/28816"], with ports of your own`, "door %s has no knocks", name)
 	}
 	d.policy.Doors = append(d.policy.Doors, door)

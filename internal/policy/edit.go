@@ -18,23 +18,10 @@ import (
 // Only the syntax of the text must be sound; what the result means is for Parse
 // to judge. The text is nil if there are diagnostics.
 func SetKnocks(file string, text []byte, door string, knocks []port.Port) ([]byte, Diagnostics) {
-	if len(text) > MaxSize {
-		return nil, tooLarge(file, len(text))
-	}
-	e := editor{r: newReporter(newSource(file, slices.Clone(text))), knocks: knocks, newline: "\n"}
-	root := readDocument(e.r)
-	if e.r.hasErrors() {
-		return nil, e.r.done()
-	}
-	e.text = e.r.src.text
-	if bytes.Contains(e.text, []byte("\r\n")) {
-		e.newline = "\r\n"
-	}
-	changed := e.door(root, door)
-	if e.r.hasErrors() {
-		return nil, e.r.done()
-	}
-	return changed, nil
+	return edit(file, text, func(e *editor, root *table) []byte {
+		e.knocks = knocks
+		return e.door(root, door)
+	})
 }
 
 type editor struct {
@@ -46,16 +33,25 @@ type editor struct {
 
 // door looks for the knocks of a door, and changes or adds them.
 func (e *editor) door(root *table, name string) []byte {
+	d := e.find(root, name)
+	if d == nil {
+		return nil
+	}
+	if k := d.table.find("knocks"); k != nil {
+		return e.replace(k)
+	}
+	return e.insert(d)
+}
+
+// find gives a door, or reports that there is none.
+func (e *editor) find(root *table, name string) *entry {
 	var names []string
 	if doors := root.find("door"); doors != nil && doors.table != nil {
 		for _, d := range doors.table.entries {
 			names = append(names, d.name)
 		}
 		if d := doors.table.find(name); d != nil && d.table != nil {
-			if k := d.table.find("knocks"); k != nil {
-				return e.replace(k)
-			}
-			return e.insert(d)
+			return d
 		}
 	}
 	hint := "write [door." + name + "], and below it opens"

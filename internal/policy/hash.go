@@ -49,6 +49,9 @@ func (p *Policy) writeMeaning(w io.Writer) {
 	}
 	for _, d := range p.Doors {
 		line("door", fmt.Sprintf("%q", d.Name), ranges(d.Opens), d.Knocks, d.Once, d.OpenFor, networks(d.From))
+		for _, u := range d.Users {
+			line("user", fmt.Sprintf("%q", u.Name), u.Kind, u.First, u.Length, u.Ports, u.Pool)
+		}
 	}
 }
 

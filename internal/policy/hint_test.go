@@ -15,6 +15,10 @@ func TestKeyHint(t *testing.T) {
 		{"", "", "trusted", "did you mean trust?"},
 		{"", "", "seq_timeout", "step_timeout belongs in [knocking]"},
 		{"", "", "icmp", "icmp belongs in [firewall]"},
+		{"door.NAME.users.NAME", "door.ssh.users.alice", "kind", "did you mean one_time?"},
+		{"door.NAME.users.NAME", "door.ssh.users.alice", "secret", "the keys are one_time, first, length, ports, pool"},
+		{"door.NAME.users.NAME", "door.ssh.users.alice", "open_for", "open_for belongs in [door.NAME]"},
+		{"door.NAME", "door.ssh", "length", "length belongs in [door.NAME.users.NAME]"},
 		{"", "", "from", "from belongs in [door.NAME]"},
 		{"knocking", "knocking", "timeout", "did you mean step_timeout?"},
 		{"knocking", "knocking", "events", "events belongs in [log]"},
@@ -25,8 +29,8 @@ func TestKeyHint(t *testing.T) {
 		{"door.NAME", "door.ssh", "cmd_timeout", "did you mean open_for?"},
 		{"door.NAME", "door.ssh", "services", "did you mean opens?"},
 		{"door.NAME", "door.ssh", "allow", "did you mean from?"},
-		{"door.NAME", "door.ssh", "users", "the keys are opens, knocks, open_for, from"},
-		{"door.NAME", "door.ssh", strings.Repeat("opens", 20), "the keys are opens, knocks, open_for, from"},
+		{"door.NAME", "door.ssh", "user", "did you mean users?"},
+		{"door.NAME", "door.ssh", strings.Repeat("opens", 20), "the keys are opens, knocks, open_for, from, users"},
 	}
 	for _, tt := range tests {
 		if got := keyHint(tt.path, tt.key, known[tt.table]); got != tt.want {

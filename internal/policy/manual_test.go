@@ -57,9 +57,9 @@ func sorted(keys map[string][]string) map[string][]string {
 }
 
 func TestManualOfPolicy(t *testing.T) {
-	tables := []string{"firewall", "knocking", "log", "boot", "door"}
+	tables := []string{"firewall", "knocking", "log", "boot", "door", "users"}
 	text := "x_ = 1\n"
-	for _, name := range append(slices.Clone(tables[:4]), "door.a") {
+	for _, name := range append(slices.Clone(tables[:4]), "door.a", "door.a.users.a") {
 		text += "[" + name + "]\nx_ = 1\n"
 	}
 	want := known(t, func(hint func(path, key string, known []string) string) {
@@ -67,7 +67,7 @@ func TestManualOfPolicy(t *testing.T) {
 		p := defaults(src)
 		d := &decoder{reader: reader{newReporter(src), p.places, hint}, policy: p}
 		d.decodeRoot(readDocument(d.r))
-	}, regexp.MustCompile(`\b(door)\.a\b`), tables...)
+	}, regexp.MustCompile(`\b(door|users)\.a\b`), tables...)
 	if diff := cmp.Diff(sorted(want), sorted(documented(t, "tirl-policy.5"))); diff != "" {
 		t.Errorf("keys of a policy, - and of its manual, +:\n%s", diff)
 	}

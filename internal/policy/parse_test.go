@@ -180,11 +180,23 @@ func checkPolicy(t testing.TB, p *Policy) {
 		t.Error("no doors")
 	}
 	for _, d := range p.Doors {
-		if len(d.Opens) == 0 || len(d.Knocks) < 1 || len(d.Knocks) > MaxKnocks || nameHint(d.Name) != "" {
+		if len(d.Opens) == 0 || len(d.Knocks)+len(d.Users) < 1 || len(d.Knocks) > MaxKnocks || nameHint(d.Name) != "" {
 			t.Errorf("door %+v", d)
 		}
 		if d.Once != (d.OpenFor == 0) || d.OpenFor < 0 || d.OpenFor > MaxOpenFor {
 			t.Errorf("door %s is open for %s, once %v", d.Name, d.OpenFor, d.Once)
+		}
+		for i, u := range d.Users {
+			if nameHint(u.Name) != "" || i > 0 && u.Name <= d.Users[i-1].Name || u.Pool < MinPool || u.Pool > MaxPool {
+				t.Errorf("user %+v", u)
+			}
+			switch sequence := u.Kind == Sequence; {
+			case u.Kind != Token && !sequence,
+				sequence && (u.First.Number == 0 || u.Length < MinLength || u.Length > MaxLength || u.Ports.Size() < MinPorts),
+				!sequence && (u.First != port.Port{} || u.Length != 0 || u.Ports.Size() < 1),
+				p.Live().Bits(u) < leastUserBits:
+				t.Errorf("user %+v", u)
+			}
 		}
 		for _, f := range d.From {
 			if f != f.Masked() || f.Addr().Is4In6() || f.Addr().Zone() != "" {

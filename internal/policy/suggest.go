@@ -14,7 +14,9 @@ func keysOf() map[string][]string {
 		"knocking":  {"step_timeout", "duplicates", "match_ttl", "ipv6_prefix", "per_source", "sources"},
 		"log":       {"events"},
 		"boot":      {"on_failure"},
-		"door.NAME": {"opens", "knocks", "open_for", "from"},
+		"door.NAME": {"opens", "knocks", "open_for", "from", "users"},
+
+		"door.NAME.users.NAME": {"one_time", "first", "length", "ports", "pool"},
 	}
 }
 
@@ -35,6 +37,10 @@ func otherName(key string) string {
 		return "trust"
 	case "doors":
 		return "door"
+	case "user":
+		return "users"
+	case "kind":
+		return "one_time"
 	case "logging":
 		return "log"
 	}
@@ -54,14 +60,14 @@ func keyHint(path, key string, known []string) string {
 	if other := otherName(key); other != "" {
 		name = other
 	}
-	for _, table := range []string{"", "firewall", "knocking", "log", "boot", "door.NAME"} {
+	for _, table := range []string{"", "firewall", "knocking", "log", "boot", "door.NAME", "door.NAME.users.NAME"} {
 		if !slices.Contains(keysOf()[table], name) {
 			continue
 		}
 		switch {
 		case table == "":
 			return name + " stands at the top of the file, above the first table"
-		case table == "door.NAME" && strings.HasPrefix(path, "door."):
+		case table == "door.NAME" && strings.HasPrefix(path, "door.") && !strings.Contains(path, ".users."):
 			continue
 		}
 		return fmt.Sprintf("%s belongs in [%s]", name, table)

@@ -24,8 +24,8 @@ const (
 	MaxLength  = 9
 	MinPool    = 16
 	MaxPool    = 4096
-	MinPorts   = 1024 // of a sequence
-	MaxUsers   = 1 << 16
+	MinPorts   = 1024    // of a sequence
+	MaxLive    = 1 << 22 // values of all users at once
 	TokenBytes = 16
 
 	DefaultLength = 6

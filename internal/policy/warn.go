@@ -28,12 +28,13 @@ func (d *decoder) warn() {
 	for i := range p.Doors {
 		d.warnDoor(&p.Doors[i], &d.doors[i], space)
 	}
+	d.warnUsers()
 }
 
 func (d *decoder) warnDoor(door *Door, at *doorSource, space Space) {
 	name := quote(door.Name)
 	random := d.genCommand(door.Name)
-	if n := len(door.Knocks); n < 3 {
+	if n := len(door.Knocks); 0 < n && n < 3 {
 		d.r.warnf(at.knocks, "use at least three: "+random, "door %s has only %s: at most %.0f bits to guess",
 			name, count(n, "knock"), float64(n)*space.Each(door.Knocks))
 	}
