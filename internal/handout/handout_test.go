@@ -59,6 +59,51 @@ func mustNew(t *testing.T, text string, names ...string) *Handout {
 	return h
 }
 
+// A user gets what is his, and nothing of the others or of the knocks.
+func TestUser(t *testing.T) {
+	const text = doors + `
+[door.ssh.users.alice]
+one_time = "sequence"
+first    = "udp/4711"
+
+[door.git]
+opens = ["tcp/2222"]
+
+[door.git.users.bob]
+one_time = "token"
+`
+	p := parse(t, text)
+	c := policy.Credential{User: p.Doors[0].Users[0], Start: 512}
+	h, err := NewUser(p, self(), map[string]policy.Credential{"ssh": c})
+	if err != nil {
+		t.Fatal(err)
+	}
+	hosts, found := policy.ParseHosts("h", []byte(h.Entry()))
+	if len(found) > 0 || len(hosts) != 1 || len(hosts[0].Doors) != 1 {
+		t.Fatalf("%s\n%v", h.Entry(), found)
+	}
+	c.Name = "" // which is the host's business
+	if got := hosts[0].Doors[0].Credential; got == nil || *got != c {
+		t.Errorf("%+v, want %+v", got, c)
+	}
+	var out bytes.Buffer
+	if err := h.WriteText(&out); err != nil || strings.Contains(out.String(), "nc -u") || !strings.Contains(out.String(), "On one device only") {
+		t.Errorf("%v\n%s", err, out.String())
+	}
+	if err := h.WriteQR(&bytes.Buffer{}, false); err != nil {
+		t.Error(err)
+	}
+	if h := mustNew(t, text); len(h.Remote.Doors) != 2 || strings.Contains(h.Entry(), "one_time") {
+		t.Errorf("without a user:\n%s", h.Entry())
+	}
+	if _, err := New(p, self(), "git"); err == nil || !strings.HasSuffix(err.Error(), "tirl export bob") {
+		t.Errorf("a door of users only: %v", err)
+	}
+	if _, err := NewUser(p, self(), nil); err == nil {
+		t.Error("a user without doors: no error")
+	}
+}
+
 func TestText(t *testing.T) {
 	for name, text := range map[string]string{
 		"usual": doors,

@@ -26,6 +26,9 @@ type Line struct {
 func (h *Handout) Lines() []Line {
 	var all []Line
 	for _, d := range h.Remote.Doors {
+		if d.Credential != nil {
+			continue // a line can neither compute nor count
+		}
 		for _, a := range h.Remote.Addresses {
 			for _, tool := range []struct {
 				name, title string

@@ -209,8 +209,9 @@ func (d *hostsDecoder) decodeDoors(path string, e *entry) (doors []Door) {
 
 func (d *hostsDecoder) decodeDoor(path string, e *entry, t *table) Door {
 	door := Door{Name: e.name, OpenFor: defaultOpenFor}
-	opens, knocks := false, false
-	d.fields(path, t, []field{
+	opens, knocks := false, -1
+	keys, complete := d.credential()
+	d.fields(path, t, append([]field{
 		{"opens", func(path string, e *entry) {
 			opens = true
 			for _, s := range d.services(path, e) {
@@ -218,15 +219,20 @@ func (d *hostsDecoder) decodeDoor(path string, e *entry, t *table) Door {
 			}
 		}},
 		{"knocks", func(path string, e *entry) {
-			knocks = true
+			knocks = e.key
 			door.Knocks, _, _ = d.knocks(path, e)
 		}},
 		{"open_for", func(_ string, e *entry) { d.openFor(e, &door) }},
-	})
+	}, keys...))
+	complete(&door, e.key)
 	if !opens && !d.cut {
 		d.r.errorf(e.key, `say which service it hides, such as opens = ["tcp/22"]`, "door %s has no opens", quote(e.name))
 	}
-	if !knocks && !d.cut {
+	oneTime := slices.ContainsFunc(keys, func(f field) bool { return t.find(f.name) != nil })
+	switch {
+	case oneTime && knocks >= 0:
+		d.r.errorf(knocks, "write another door for them", "door %s is opened by values that work once, not by knocks", quote(e.name))
+	case !oneTime && knocks < 0 && !d.cut:
 		d.r.errorf(e.key, "ask the host's administrator for them: tirl export "+e.name, "door %s has no knocks", quote(e.name))
 	}
 	return door

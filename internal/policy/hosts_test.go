@@ -29,6 +29,26 @@ opens    = ["udp/51820"]
 knocks   = ["udp/27719", "udp/15302"]
 open_for = "2m"
 
+[host.web.door.git]
+opens    = ["tcp/2222"]
+open_for = "30s"
+one_time = "token"
+secret   = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
+ports    = "40213"
+pool     = 16
+start    = 0
+
+[host.web.door.admin]
+opens    = ["tcp/23"]
+open_for = "once"
+one_time = "sequence"
+secret   = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
+first    = "udp/40213"
+length   = 7
+ports    = "1024-65535"
+pool     = 256
+start    = 512
+
 [host."nas.example.org"]
 resolve = true
 
@@ -45,6 +65,14 @@ func addrs(all ...string) (out []netip.Addr) {
 		out = append(out, netip.MustParseAddr(a))
 	}
 	return out
+}
+
+// counting is a secret of the bytes 0, 1, 2 ...
+func counting() (secret [32]byte) {
+	for i := range secret {
+		secret[i] = byte(i)
+	}
+	return secret
 }
 
 func mustParseHosts(t *testing.T, text string) Hosts {
@@ -67,6 +95,10 @@ func TestParseHosts(t *testing.T) {
 					Knocks: []port.Port{udp(27719), tcp(8816), udp(15302)}, Once: true},
 				{Name: "vpn", Opens: []port.Range{{Proto: port.UDP, First: 51820, Last: 51820}},
 					Knocks: []port.Port{udp(27719), udp(15302)}, OpenFor: 2 * time.Minute},
+				{Name: "git", Opens: []port.Range{{Proto: port.TCP, First: 2222, Last: 2222}}, OpenFor: 30 * time.Second,
+					Credential: &Credential{User: User{Kind: Token, Ports: port.Span{First: 40213, Last: 40213}, Pool: 16}, Secret: counting()}},
+				{Name: "admin", Opens: []port.Range{{Proto: port.TCP, First: 23, Last: 23}}, Once: true,
+					Credential: &Credential{User: User{Kind: Sequence, First: udp(40213), Length: 7, Ports: DefaultPorts(), Pool: 256}, Secret: counting(), Start: 512}},
 			},
 		},
 		{Name: "nas.example.org", Lookups: []string{"nas.example.org"}},
@@ -104,6 +136,9 @@ func TestFindHost(t *testing.T) {
 	}
 	if d, ok := hosts[0].Door("vpn"); !ok || d.Name != "vpn" {
 		t.Errorf("door vpn: %v, %v", d, ok)
+	}
+	if !hosts.HasSecrets() || (Hosts{hosts[1]}).HasSecrets() {
+		t.Error("it is the first host that has secrets")
 	}
 	if _, ok := hosts[0].Door("mail"); ok {
 		t.Error("there is a door that is not in the file")
@@ -150,8 +185,11 @@ func TestHostsTextProperty(t *testing.T) {
 				Name:  name,
 				Opens: []port.Range{{Proto: proto.Draw(t, "proto"), First: first, Last: rapid.Uint16Range(first, 65535).Draw(t, "last")}},
 			}
-			for range rapid.IntRange(1, MaxKnocks).Draw(t, "knocks") {
+			for range rapid.IntRange(0, MaxKnocks).Draw(t, "knocks") {
 				d.Knocks = append(d.Knocks, port.Port{Proto: proto.Draw(t, "proto"), Number: ports.Draw(t, "port")})
+			}
+			if d.Knocks == nil {
+				d.Credential = drawCredential(t)
 			}
 			if d.Once = rapid.Bool().Draw(t, "once"); !d.Once {
 				d.OpenFor = time.Duration(rapid.Int64Range(1, int64(MaxOpenFor/time.Millisecond)).Draw(t, "open_for")) * time.Millisecond
@@ -166,6 +204,18 @@ func TestHostsTextProperty(t *testing.T) {
 			t.Fatalf("%s\n%s", r.Text(), diff)
 		}
 	})
+}
+
+func drawCredential(t *rapid.T) *Credential {
+	c := &Credential{User: User{Kind: Token, Pool: rapid.IntRange(MinPool, MaxPool).Draw(t, "pool")}, Start: uint64(rapid.Uint16().Draw(t, "start"))}
+	c.Ports.First = rapid.Uint16Range(1, 65535-MinPorts).Draw(t, "first port")
+	c.Ports.Last = rapid.Uint16Range(c.Ports.First+MinPorts-1, 65535).Draw(t, "last port")
+	copy(c.Secret[:], rapid.SliceOfN(rapid.Byte(), 32, 32).Draw(t, "secret"))
+	if rapid.Bool().Draw(t, "sequence") {
+		c.Kind, c.Length = Sequence, rapid.IntRange(MinLength, MaxLength).Draw(t, "length")
+		c.First = port.Port{Proto: port.UDP, Number: rapid.Uint16Range(1, 65535).Draw(t, "first")}
+	}
+	return c
 }
 
 // FuzzParseHosts: no panic, no position outside of the file, and what is

@@ -32,7 +32,14 @@ func (r Remote) Text() string {
 		if !d.Once {
 			openFor = FormatDuration(d.OpenFor)
 		}
-		fmt.Fprintf(&b, "opens = %s\nknocks = %s\nopen_for = %q\n", array(texts(d.Opens)), array(texts(d.Knocks)), openFor)
+		fmt.Fprintf(&b, "opens = %s\n", array(texts(d.Opens)))
+		if d.Credential == nil {
+			fmt.Fprintf(&b, "knocks = %s\n", array(texts(d.Knocks)))
+		}
+		fmt.Fprintf(&b, "open_for = %q\n", openFor)
+		if d.Credential != nil {
+			b.WriteString(d.Credential.text())
+		}
 	}
 	text, _ := Format("", []byte(b.String())) // no errors: nothing above writes what is not TOML
 	return string(text)

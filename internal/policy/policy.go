@@ -138,6 +138,8 @@ type Door struct {
 	OpenFor time.Duration  // 0 if Once
 	From    []netip.Prefix // masked; empty: from everywhere
 	Users   []User         // by name; each has values of his own that open the door once
+
+	Credential *Credential // in a hosts file only: what this client has instead of knocks
 }
 
 // Position is a place in the policy file: line and column count from 1, the
