@@ -28,10 +28,13 @@ import (
 type Target struct {
 	Addrs   []netip.Addr // of the host, the preferred ones first
 	Port    uint16       // TCP
-	Knocks  []port.Port  // of the door
+	Knocks  []port.Port  // of the door; none: OneTime gives what opens it
 	Once    bool         // each connection needs a knock of its own
 	OpenFor time.Duration
 	Delay   time.Duration // between two knocks; 0: the usual one
+	// OneTime, if not nil, begins to take values that work once. It is called when
+	// this process has its turn.
+	OneTime func(context.Context) (Values, error)
 }
 
 // Options of Dial.
@@ -41,6 +44,8 @@ type Options struct {
 	Turn string
 	// Progress, if not nil, is told of each step before it is taken.
 	Progress func(Step)
+	// Attempts, if not 0, bounds how often it knocks.
+	Attempts int
 }
 
 // Step is what Dial is about to do.
@@ -110,7 +115,8 @@ func Dial(ctx context.Context, t Target, opts Options) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer turn.end()
+	done := turn.end // when nothing is left to be sent
+	defer func() { done() }()
 	var last error
 	if turn.isOpen(t, time.Now()) {
 		tell(Connecting, 0, nil)
@@ -120,12 +126,17 @@ func Dial(ctx context.Context, t Target, opts Options) (net.Conn, error) {
 		}
 		last = err
 	}
+	values, err := t.values(ctx)
+	if err != nil {
+		return nil, err
+	}
+	done = func() { values.Close(); turn.end() }
 	refusals := 0
-	for n := 0; ; n++ {
+	for n := 0; opts.Attempts == 0 || n < opts.Attempts; n++ {
 		tell(Knocking, n+1, last)
 		a := nth(n)
 		how := t.options(a)
-		if err := knock.Send(ctx, t.Addrs, t.Knocks, how); err != nil {
+		if err := t.knock(ctx, values, n, how); err != nil {
 			if ctx.Err() != nil {
 				return nil, failure(ctx, n, last)
 			}
@@ -137,7 +148,14 @@ func Dial(ctx context.Context, t Target, opts Options) (net.Conn, error) {
 		conn, err := race(ctx, t.Addrs, t.Port, a.patience)
 		if err == nil {
 			turn.opened(knocked)
-			return conn, nil
+			left, err := values.Opened()
+			if err != nil {
+				conn.Close()
+				return nil, err
+			}
+			finish := done
+			done = func() {}
+			return sweep(ctx, conn, values, left, t.options(nth(0)), finish), nil
 		}
 		if ctx.Err() != nil {
 			return nil, failure(ctx, n+1, last)
@@ -149,6 +167,7 @@ func Dial(ctx context.Context, t Target, opts Options) (net.Conn, error) {
 			pause(ctx, refusalPause)
 		}
 	}
+	return nil, failure(ctx, opts.Attempts, last)
 }
 
 // failure is the error of some attempts, of which the last ended like that.

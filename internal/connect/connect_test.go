@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"tirl/internal/filelock"
 	"tirl/internal/port"
 )
 
@@ -214,7 +215,7 @@ func TestTakeTurn(t *testing.T) {
 	}
 	defer first.end()
 	waited := make(chan bool, 1)
-	ctx, cancel := context.WithTimeout(t.Context(), waitNotice+200*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), filelock.Notice+200*time.Millisecond)
 	defer cancel()
 	if _, err := takeTurn(ctx, file, func() { waited <- true }); err == nil || !strings.Contains(err.Error(), "another process") {
 		t.Errorf("a turn that another has: %v", err)

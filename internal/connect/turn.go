@@ -11,14 +11,13 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/lockedfile"
+
+	"tirl/internal/filelock"
 )
 
 // turn is the right to knock at a door, which one process of a machine has at a
 // time, and what the last one knew. The zero value is for nobody else.
 type turn struct{ file *lockedfile.File }
-
-// waitNotice is how long to wait silently for a turn.
-const waitNotice = 300 * time.Millisecond
 
 // takeTurn waits until no other process holds the file. Where files cannot be
 // locked, or not be written, everybody has a turn: to knock twice is better than
@@ -30,38 +29,16 @@ func takeTurn(ctx context.Context, file string, waiting func()) (turn, error) {
 	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
 		return turn{}, nil
 	}
-	type result struct {
-		file *lockedfile.File
-		err  error
+	f, err := filelock.Take(ctx, file, waiting)
+	switch {
+	case err == nil:
+		return turn{f}, nil
+	case errors.Is(ctx.Err(), context.Canceled):
+		return turn{}, ctx.Err()
+	case ctx.Err() != nil:
+		return turn{}, fmt.Errorf("another process knocks at this door for all that time: %s is locked", file)
 	}
-	done := make(chan result, 1)
-	go func() {
-		f, err := lockedfile.OpenFile(file, os.O_RDWR|os.O_CREATE, 0o600)
-		done <- result{f, err}
-	}()
-	notice := time.NewTimer(waitNotice)
-	defer notice.Stop()
-	for {
-		select {
-		case r := <-done:
-			if r.err != nil {
-				return turn{}, nil
-			}
-			return turn{r.file}, nil
-		case <-notice.C:
-			waiting()
-		case <-ctx.Done():
-			go func() {
-				if r := <-done; r.err == nil {
-					r.file.Close()
-				}
-			}()
-			if errors.Is(ctx.Err(), context.Canceled) {
-				return turn{}, ctx.Err()
-			}
-			return turn{}, fmt.Errorf("another process knocks at this door for all that time: %s is locked", file)
-		}
-	}
+	return turn{}, nil
 }
 
 // end gives the turn to the next process.

@@ -26,6 +26,9 @@ const DefaultDelay = 100 * time.Millisecond
 // knocks by somebody who tries again.
 const Slowest = 5
 
+// maxPayload is the length of a one-time token.
+const maxPayload = 16
+
 // Options of Resolve and Send. The zero value is the default of each.
 type Options struct {
 	// Delay is the least time between the sending of a knock and of the next
@@ -33,7 +36,7 @@ type Options struct {
 	Delay time.Duration
 	// Network limits Resolve to one address family.
 	Network Family
-	// Payload is what a UDP knock carries: nothing, or one byte.
+	// Payload is what a UDP knock carries: nothing, a byte, or a one-time token.
 	Payload []byte
 	// Resolver looks up names. Nil means net.DefaultResolver.
 	Resolver Resolver
@@ -108,8 +111,8 @@ func check(addrs []netip.Addr, knocks []port.Port, opts Options) error {
 			return fmt.Errorf("%s is not a knock: it must be a TCP or UDP port from 1 to 65535", k)
 		}
 	}
-	if len(opts.Payload) > 1 {
-		return fmt.Errorf("the payload of a knock is at most one byte, not %d", len(opts.Payload))
+	if len(opts.Payload) > maxPayload {
+		return fmt.Errorf("the payload of a knock is at most %d bytes, not %d", maxPayload, len(opts.Payload))
 	}
 	return nil
 }

@@ -218,7 +218,7 @@ func TestSendRefusesWhatIsNoKnock(t *testing.T) {
 		{loopback, nil, "", "no knocks"},
 		{loopback, []port.Port{udp(9), udp(0)}, "", "udp/0 is not a knock"},
 		{loopback, []port.Port{{Proto: port.ICMP}}, "", "icmp is not a knock"},
-		{loopback, good, "xy", "at most one byte, not 2"},
+		{loopback, good, "seventeen bytes.!", "at most 16 bytes, not 17"},
 	}
 	for _, tt := range tests {
 		sent := 0
