@@ -186,14 +186,21 @@ func (g *Program) Heard(p port.Proto) bool { return g.heard[p] }
 
 // DoorAt gives the door that ends at place s, or nil.
 func (g *Program) DoorAt(s State) *Door {
+	if int(s) >= len(g.Places) {
+		return nil
+	}
 	if d := g.Places[s].Door; d >= 0 {
 		return &g.Doors[d]
 	}
 	return nil
 }
 
-// Way lists the knocks that lead from the root to s.
+// Way lists the knocks that lead from the root to s. To the places of users WayOf
+// knows it.
 func (g *Program) Way(s State) []port.Port {
+	if int(s) >= len(g.Places) {
+		return nil
+	}
 	way := make([]port.Port, g.Places[s].Depth)
 	for ; s != Root; s = g.Places[s].Parent {
 		way[g.Places[s].Depth-1] = g.Places[s].Knock

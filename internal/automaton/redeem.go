@@ -88,7 +88,7 @@ func (in *Interpreter) ending(door int) []port.Port {
 // leadsUser says whether these knocks are a user's first, or go along a value's.
 func (in *Interpreter) leadsUser(done []port.Port) bool {
 	if len(done) == 1 {
-		return slices.ContainsFunc(in.g.Users, func(u User) bool { return u.Kind == policy.Sequence && u.First == done[0] })
+		return in.g.Beginner(done) >= 0
 	}
 	return in.find(func(v *value) bool {
 		return len(v.Knocks) > len(done) && slices.Equal(v.Knocks[:len(done)], done)
@@ -108,5 +108,5 @@ func (in *Interpreter) completed(done []port.Port, k port.Port) *value {
 // onPath says whether the knocks done are those of a user, which begin like no
 // door's.
 func (in *Interpreter) onPath(done []port.Port) bool {
-	return len(done) > 0 && in.leadsUser(done[:1])
+	return in.g.Beginner(done) >= 0
 }

@@ -3,6 +3,7 @@ package automaton
 import (
 	"fmt"
 	"math"
+	"slices"
 
 	"tirl/internal/onetime"
 	"tirl/internal/policy"
@@ -115,3 +116,36 @@ func (g *Program) detached(door int) (State, error) {
 // Detached says whether s is the end of a door that only users open, which no
 // edge leads to.
 func (g *Program) Detached(s State) bool { return s != Root && g.Places[s].Knock.Proto == 0 }
+
+// Beginner gives the user whose sequences begin with these knocks, or -1. No door
+// and no other user begins so.
+func (g *Program) Beginner(done []port.Port) int {
+	return slices.IndexFunc(g.Users, func(u User) bool {
+		return len(done) > 0 && u.Kind == policy.Sequence && u.First == done[0]
+	})
+}
+
+// IsUserPlace says whether a place is one of a user's, behind his first knock or on
+// the path of a value of his. Such places are none of Program.Places.
+func IsUserPlace(place State) bool { return place>>30 == 1 }
+
+// WayOf lists the knocks that lead to a place, be it one of the users', if one of
+// these values has led there.
+func (g *Program) WayOf(place State, loaded []Value) []port.Port {
+	if !IsUserPlace(place) {
+		return g.Way(place)
+	}
+	for _, u := range g.Users {
+		if uint32(place) == u.ID {
+			return []port.Port{u.First}
+		}
+	}
+	for _, v := range loaded {
+		for depth := 2; depth < len(v.Knocks); depth++ {
+			if PathPlace(v.Serial, depth) == uint32(place) {
+				return v.Knocks[:depth]
+			}
+		}
+	}
+	return nil
+}

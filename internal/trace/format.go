@@ -1,6 +1,7 @@
 package trace
 
 import (
+	"encoding/hex"
 	"fmt"
 	"strconv"
 	"strings"
@@ -70,6 +71,7 @@ func (s Step) words() string {
 	word(p.Iface != "", "via", p.Iface)
 	word(p.With != 0, "with", p.With.String())
 	word(p.Cut != automaton.Uncut, "as", p.Cut.String())
+	word(p.Data != "", "data", hex.EncodeToString([]byte(p.Data)))
 	word(s.Len() > 1 && s.Gap != SweepGap, "gap", Span(s.Gap))
 	return b.String()
 }

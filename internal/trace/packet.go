@@ -1,6 +1,7 @@
 package trace
 
 import (
+	"encoding/hex"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -13,7 +14,7 @@ import (
 
 const (
 	expectedTargets = "tcp/PORT, udp/PORT, icmp, icmpv6, proto/N or wait"
-	expectedWords   = "from, sport, ttl, flags, type, state, to, via, with, as or gap"
+	expectedWords   = "from, sport, ttl, flags, type, state, to, via, with, as, data or gap"
 )
 
 // line is a packet that is being read.
@@ -139,6 +140,8 @@ func (l *line) word(name string) func(token) *Error {
 		return l.with
 	case "as":
 		return choice(&p.Cut, automaton.Overlapping)
+	case "data":
+		return l.data
 	case "gap":
 		return func(t token) (err *Error) {
 			l.step.Gap, err = span(t, t.text)
@@ -196,6 +199,19 @@ func (l *line) with(t token) *Error {
 	return nil
 }
 
+// maxData is how long a payload in a trace may be: longer than a token.
+const maxData = 64
+
+// data reads what a datagram carries, in hexadecimal.
+func (l *line) data(t token) *Error {
+	raw, err := hex.DecodeString(t.text)
+	if err != nil || len(raw) > maxData {
+		return t.errorf("expected up to %d bytes in hexadecimal after data, not %s", maxData, t)
+	}
+	l.step.Packet.Data = string(raw)
+	return nil
+}
+
 func printable(s string) bool {
 	return strings.IndexFunc(s, func(r rune) bool { return r <= ' ' || r > '~' || r == '"' }) < 0
 }
@@ -227,6 +243,7 @@ func (l *line) check(target token) *Error {
 	}{
 		{"sport", transport, "only tcp and udp have ports"},
 		{"flags", p.To.Proto == port.TCP, "only tcp has flags"},
+		{"data", p.To.Proto == port.UDP, "only of udp it matters what it carries"},
 		{"type", isICMP, "only icmp and icmpv6 have types"},
 		{"gap", l.sweep, "only a sweep, such as udp/1-100, has a gap"},
 		{"to", p.Dest != automaton.ToBroadcast || v4, "IPv6 has no broadcast"},

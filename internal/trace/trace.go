@@ -22,6 +22,7 @@
 //	               nop record timestamp alert, of IPv6 hop routing destination
 //	as CUT         whole, or in pieces: fragments reversed tiny atomic; in pieces
 //	               that make no packet: first later overlapping (whole)
+//	data HEX       of udp: what the datagram carries       (nothing that matters)
 //	gap TIME       of a sweep: from one packet to the next (1ms)
 //
 // In brackets stands what holds without the word. A packet is addressed to

@@ -74,7 +74,7 @@ func TestErrors(t *testing.T) {
 		{"tcp/65536", `x:1:1: expected tcp/PORT or tcp/PORT-PORT with ports from 1 to 65535, not "tcp/65536"`},
 		{"tcp/1-", `x:1:1: expected tcp/PORT or tcp/PORT-PORT with ports from 1 to 65535, not "tcp/1-"`},
 		{"tcp/022", `x:1:1: expected tcp/PORT or tcp/PORT-PORT with ports from 1 to 65535, not "tcp/022"`},
-		{"udp/1 form 10.0.0.1", `x:1:7: expected from, sport, ttl, flags, type, state, to, via, with, as or gap, or the end of the line, not "form"`},
+		{"udp/1 form 10.0.0.1", `x:1:7: expected from, sport, ttl, flags, type, state, to, via, with, as, data or gap, or the end of the line, not "form"`},
 		{"udp/1 from", `x:1:11: expected something after from`},
 		{"udp/1 from host", `x:1:12: expected an address such as 192.0.2.7 or 2001:db8::7 after from, not "host"`},
 		{"udp/1 from ::ffff:10.0.0.1", `x:1:12: expected the address as 10.0.0.1`},
@@ -110,12 +110,12 @@ func TestErrors(t *testing.T) {
 		{"udp/1\n@10s udp/1\n@9s udp/2", `x:3:1: expected a time from 10s on, which is that of the packet before, not 9s`},
 		{"wait", `x:1:5: expected a time after wait, such as 3s`},
 		{"wait 3", `x:1:6: expected a time such as 1.5s, 100ms or 1m30s, not "3"`},
-		{"wait 3s udp/1", `x:1:9: expected from, sport, ttl, flags, type, state, to, via, with, as or gap, or the end of the line, not "udp/1"`},
+		{"wait 3s udp/1", `x:1:9: expected from, sport, ttl, flags, type, state, to, via, with, as, data or gap, or the end of the line, not "udp/1"`},
 		{"wait 999999h", `x:1:6: expected a time of at most 87600h`},
 		{"wait 87600h\nwait 1s", `x:2:6: expected a trace of at most 87600h`},
 		{strings.Repeat("udp/1-65535\n", 17), `x:17:1: expected at most 1048576 packets in a trace`},
 		{"ärger\nudp/1 ä", "x:1:1: expected tcp/PORT, udp/PORT, icmp, icmpv6, proto/N or wait, or a time, not \"ärger\"\n" +
-			`x:2:7: expected from, sport, ttl, flags, type, state, to, via, with, as or gap, or the end of the line, not "ä"`},
+			`x:2:7: expected from, sport, ttl, flags, type, state, to, via, with, as, data or gap, or the end of the line, not "ä"`},
 		{"udp/1 from ä b", "x:1:12: expected an address such as 192.0.2.7 or 2001:db8::7 after from, not \"ä\""},
 	} {
 		if _, err := Parse("x", test.in); err == nil || err.Error() != test.want {

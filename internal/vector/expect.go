@@ -7,13 +7,19 @@ import (
 	"strings"
 
 	"tirl/internal/automaton"
+	"tirl/internal/policy"
 	"tirl/internal/port"
+	"tirl/internal/sample"
 	"tirl/internal/trace"
 )
 
 // steps reads lines "PACKET => VERDICT, PLACE[, open DOOR...]".
 func (v *Vector) steps(file, text string) ([]Step, error) {
 	packets, wants := halves(text)
+	packets, err := sample.Spell(v.Program, packets)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
 	t, err := trace.Parse(file, packets)
 	if err != nil {
 		return nil, err
@@ -79,8 +85,17 @@ func (v *Vector) expect(s *Step, want string) error {
 	if s.Place, err = v.place(parts[1]); err != nil {
 		return err
 	}
+	spending := false
 	for i, part := range parts[2:] {
-		name := part
+		name, spends := strings.CutPrefix(part, "spent ")
+		if spending = spending || spends; spending {
+			value, err := v.value(name)
+			if err != nil {
+				return err
+			}
+			s.Spent = append(s.Spent, value)
+			continue
+		}
 		if i == 0 {
 			var ok bool
 			if name, ok = strings.CutPrefix(part, "open "); !ok {
@@ -100,18 +115,26 @@ func (v *Vector) expect(s *Step, want string) error {
 		s.Open = append(s.Open, door.Class)
 	}
 	slices.Sort(s.Open)
+	slices.Sort(s.Spent)
 	return nil
 }
 
-// place reads "start" or "DOOR N".
+// place reads "start", "DOOR N", "DOOR end" of a door without knocks, "USER 1" or
+// "USER:NUMBER N".
 func (v *Vector) place(text string) ([]port.Port, error) {
 	if text == "start" {
 		return nil, nil
 	}
 	name, depth, _ := strings.Cut(text, " ")
+	if strings.Contains(name, "/") {
+		return v.userPlace(name, depth)
+	}
 	door, err := v.door(name)
 	if err != nil {
 		return nil, err
+	}
+	if len(door.Knocks) == 0 && depth == "end" && v.Program.Classes[door.Class].Once {
+		return v.Program.Way(door.End), nil
 	}
 	n, err := strconv.Atoi(depth)
 	if err != nil || n < 1 || n > len(door.Knocks) {
@@ -121,6 +144,34 @@ func (v *Vector) place(text string) ([]port.Port, error) {
 		return nil, fmt.Errorf("nobody stands at the end of %s, which opens for a time", name)
 	}
 	return door.Knocks[:n], nil
+}
+
+// userPlace reads "DOOR/USER 1", which all of a user's values share, or
+// "DOOR/USER:NUMBER N".
+func (v *Vector) userPlace(name, depth string) ([]port.Port, error) {
+	if user, err := sample.User(v.Program, name); err == nil && depth == "1" && v.Program.Users[user].Kind == policy.Sequence {
+		return []port.Port{v.Program.Users[user].First}, nil
+	}
+	i, err := v.value(name)
+	if err != nil {
+		return nil, err
+	}
+	knocks := v.Values[i].Knocks
+	n, err := strconv.Atoi(depth)
+	if err != nil || n < 2 || n >= len(knocks) {
+		return nil, fmt.Errorf("expected how many of the %d knocks of %s are done, not %q", len(knocks), name, depth)
+	}
+	return knocks[:n], nil
+}
+
+// value finds DOOR/USER:NUMBER among the live values.
+func (v *Vector) value(name string) (int, error) {
+	for i := range v.Values {
+		if v.valueName(i) == name {
+			return i, nil
+		}
+	}
+	return 0, fmt.Errorf("there is no live value %q, such as ssh/alice:0", name)
 }
 
 func (v *Vector) door(name string) (automaton.Door, error) {

@@ -13,10 +13,11 @@ import (
 // with the one before if that is later.
 func (v *Vector) Replay(clock func(time.Duration) time.Duration) []string {
 	var problems []string
-	in := automaton.NewInterpreter(v.Program)
+	in := v.interpreter()
 	var now time.Duration
 	for _, s := range v.Steps {
 		var last automaton.Packet
+		live := v.live(in)
 		for _, p := range s.Packets {
 			now = max(now, clock(p.Time))
 			p.Time = now
@@ -25,8 +26,8 @@ func (v *Vector) Replay(clock func(time.Duration) time.Duration) []string {
 			}
 			last = p
 		}
-		got := v.Describe(in.Place(last.Src, last.TTL), in.Grants(last.Src))
-		if want := v.Describe(s.Place, s.Open); got != want {
+		got := v.Describe(in.Place(last.Src, last.TTL), in.Grants(last.Src)) + v.describeSpent(v.spent(live, in))
+		if want := v.Describe(s.Place, s.Open) + v.describeSpent(s.Spent); got != want {
 			problems = append(problems, fmt.Sprintf("line %d: %s: then it is %s, want %s", s.Line, s.Text, got, want))
 		}
 	}

@@ -15,6 +15,7 @@ import (
 	"tirl/internal/automaton"
 	"tirl/internal/policy"
 	"tirl/internal/port"
+	"tirl/internal/sample"
 )
 
 // Vector is one file.
@@ -24,6 +25,7 @@ type Vector struct {
 	Source   string // the policy's text
 	Policy   *policy.Policy
 	Program  *automaton.Program
+	Values   []automaton.Value // of its users: live when the trace begins
 	Steps    []Step
 	Backends []string // those that can carry the policy; nil: all
 	Kernel   bool     // the packets can be made in the laboratory
@@ -38,6 +40,7 @@ type Step struct {
 	Verdict automaton.Verdict
 	Place   []port.Port // the knocks that the source has done; nil: at the start
 	Open    []int       // the timed classes that the source holds, ascending
+	Spent   []int       // the values that the packets spend, as indexes into Vector.Values
 }
 
 // Load reads every vector of a directory, in the order of their names.
@@ -85,6 +88,7 @@ func Parse(file string, text []byte) (*Vector, error) {
 	if v.Program, err = automaton.Compile(p); err != nil {
 		return nil, fmt.Errorf("%s: %w", file, err)
 	}
+	v.Values = sample.Values(v.Program, sample.Live)
 	first += strings.Count(v.Source, "\n") + 1
 	if v.Steps, err = v.steps(file, strings.Repeat("\n", first)+string(archive.Files[1].Data)); err != nil {
 		return nil, err
@@ -125,16 +129,7 @@ func (v *Vector) On(backend string) bool {
 
 // Describe writes a place and grants as a vector does.
 func (v *Vector) Describe(place []port.Port, open []int) string {
-	text := "start"
-	if len(place) > 0 {
-		text = fmt.Sprintf("%v", place) // no door begins like this
-		for _, d := range v.Program.Doors {
-			if len(d.Knocks) >= len(place) && slices.Equal(d.Knocks[:len(place)], place) {
-				text = fmt.Sprintf("%s %d", d.Name, len(place))
-				break
-			}
-		}
-	}
+	text := v.describePlace(place)
 	for i, class := range open {
 		text += ", "
 		if i == 0 {
@@ -143,6 +138,75 @@ func (v *Vector) Describe(place []port.Port, open []int) string {
 		text += v.className(class)
 	}
 	return text
+}
+
+func (v *Vector) describePlace(place []port.Port) string {
+	if len(place) == 0 {
+		return "start"
+	}
+	for _, d := range v.Program.Doors {
+		if len(d.Knocks) >= len(place) && slices.Equal(d.Knocks[:len(place)], place) {
+			return fmt.Sprintf("%s %d", d.Name, len(place))
+		}
+		if slices.Equal(v.Program.Way(d.End), place) {
+			return d.Name + " end"
+		}
+	}
+	if user := v.Program.Beginner(place); user >= 0 && len(place) == 1 {
+		return sample.Name(v.Program, user) + " 1"
+	}
+	for i, value := range v.Values {
+		if len(value.Knocks) > len(place) && slices.Equal(value.Knocks[:len(place)], place) {
+			return fmt.Sprintf("%s %d", v.valueName(i), len(place))
+		}
+	}
+	return fmt.Sprintf("%v", place) // no door and no user begins like this
+}
+
+// describeSpent writes the values that a step spends.
+func (v *Vector) describeSpent(spent []int) string {
+	text := ""
+	for i, value := range spent {
+		text += ", "
+		if i == 0 {
+			text += "spent "
+		}
+		text += v.valueName(value)
+	}
+	return text
+}
+
+func (v *Vector) valueName(i int) string {
+	return fmt.Sprintf("%s:%d", sample.Name(v.Program, v.Values[i].User), v.Values[i].Number)
+}
+
+// live says of each value whether it is live.
+func (v *Vector) live(in *automaton.Interpreter) []bool {
+	live := make([]bool, len(v.Values))
+	for i, value := range v.Values {
+		live[i] = slices.Contains(in.Live(value.User), value.Number)
+	}
+	return live
+}
+
+// interpreter is the reference with all values loaded.
+func (v *Vector) interpreter() *automaton.Interpreter {
+	in := automaton.NewInterpreter(v.Program)
+	for _, value := range v.Values {
+		in.Load(value)
+	}
+	return in
+}
+
+// spent lists the values that were live before, and are not.
+func (v *Vector) spent(before []bool, in *automaton.Interpreter) []int {
+	var spent []int
+	for i, live := range v.live(in) {
+		if before[i] && !live {
+			spent = append(spent, i)
+		}
+	}
+	return spent
 }
 
 // className is that of the first door of a class.

@@ -8,6 +8,7 @@ import (
 
 	"tirl/internal/automaton"
 	"tirl/internal/policy"
+	"tirl/internal/sample"
 	"tirl/internal/trace"
 )
 
@@ -23,13 +24,15 @@ func Write(comment string, backends []string, source string, packets []automaton
 	if err != nil {
 		return nil, fmt.Errorf("write a vector: %w", err)
 	}
-	v := Vector{Program: g}
-	in := automaton.NewInterpreter(g)
+	v := Vector{Program: g, Values: sample.Values(g, sample.Live)}
+	in := v.interpreter()
 	t := trace.New(packets)
 	lines := strings.Split(strings.TrimSuffix(t.String(), "\n"), "\n")
 	for i, packet := range packets {
+		live := v.live(in)
 		out := in.Packet(packet)
-		lines[i] += fmt.Sprintf(" => %s, %s", out.Verdict, v.Describe(in.Place(packet.Src, packet.TTL), in.Grants(packet.Src)))
+		lines[i] += fmt.Sprintf(" => %s, %s%s", out.Verdict,
+			v.Describe(in.Place(packet.Src, packet.TTL), in.Grants(packet.Src)), v.describeSpent(v.spent(live, in)))
 	}
 	var header string
 	if backends != nil {
