@@ -67,7 +67,7 @@ func (f *File) commit(content []byte, place func(temp string) error) error {
 	if err := place(f.temp.Name()); err != nil {
 		return err
 	}
-	return syncDir(filepath.Dir(f.path))
+	return SyncDir(filepath.Dir(f.path))
 }
 
 // Discard gives the new content up. After Commit it does nothing.
@@ -79,8 +79,8 @@ func (f *File) Discard() {
 	}
 }
 
-// syncDir makes a rename last, fsync(2).
-func syncDir(path string) error {
+// SyncDir makes what was renamed or removed in a directory last, fsync(2).
+func SyncDir(path string) error {
 	if runtime.GOOS == "windows" {
 		return nil // directories cannot be opened there
 	}
