@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-func sample() Section {
+func sampleSection() Section {
 	return Section{Name: "sample", Title: "A sample", Time: time.Second, Run: func(_ context.Context, env *Env) (*Result, error) {
 		return &Result{
 			Tables: []Table{{Name: "t", Title: "How long.", Head: "who",
@@ -39,7 +39,7 @@ func TestReport(t *testing.T) {
 		t.Fatal(err)
 	}
 	broken := Section{Name: "broken", Title: "Broken", Run: func(context.Context, *Env) (*Result, error) { return nil, errors.New("it broke") }}
-	all := []Section{sample(), broken}
+	all := []Section{sampleSection(), broken}
 	r := &Report{Machine: Machine{CPU: "abacus", Memory: 3 << 30}}
 	err := r.Run(t.Context(), all, Options{Factor: 2, Log: t.Logf})
 	if err == nil || err.Error() != "section broken: it broke" {

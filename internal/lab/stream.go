@@ -38,7 +38,7 @@ func Crowd6Net() netip.Addr { return netip.AddrFrom16([16]byte{0xfd, 0x74, 0x69,
 
 // layout says where things are in all frames of a stream.
 type layout struct {
-	length   int // of the longest frame
+	length   int // of all frames
 	six      bool
 	number   int // offset of the 32 bits that tell sources apart
 	proto    int // offset of the protocol
@@ -63,6 +63,7 @@ func (s Stream) frames() ([][]byte, layout, error) {
 		}
 	}
 	l.tcp, l.udp = etherHeader+header+16, etherHeader+header+6
+	l.length = l.tcp + 2 // the program has both checksums in mind
 	frames := make([][]byte, len(s.Packets))
 	for i, p := range s.Packets {
 		frame, err := p.Frame()
