@@ -4,6 +4,7 @@
 # make soak   random policies and packets against the kernel, until interrupted, or SOAK=10m
 # make fuzz   every parser on made-up input, for FUZZTIME each
 # make measure   the figures of docs/client.md: half an hour, or SESSIONS=10
+# make bench   tirl beside its peers, into docs/benchmarks.md: a quarter of an hour, times FACTOR; ONLY=packets,latency
 # make lint   go vet, staticcheck, gofmt, and the builds for other systems
 # make dist   programs and packages for all systems, into dist/out
 # make install   tirl into $(DESTDIR)$(PREFIX)/sbin, its manuals and completions into $(DESTDIR)$(PREFIX)/share
@@ -16,11 +17,12 @@ RUN = nft=nftables iptables=iptables ip=iproute2
 CLIENTS = nc.openbsd=netcat-openbsd nc.traditional=netcat-traditional hping3=hping3 \
 	knock=knockd ssh=openssh-client sshd=openssh-server ssh-keygen=openssh-client \
 	conntrack=conntrack ping=iputils-ping ufw=ufw
+PEERS = fwknopd=fwknop-server fwknop=fwknop-client
 PACKAGING = lintian=lintian rpm=rpm mandoc=mandoc zsh=zsh fish=fish
 VERSION = $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 BUILD = CGO_ENABLED=0 go build -trimpath -ldflags "-X tirl/internal/cli.version=$(VERSION)"
 
-.PHONY: all demo test attack soak fuzz measure lint dist install
+.PHONY: all demo test attack soak fuzz measure bench lint dist install
 all: bin/tirl
 
 .PHONY: bin/tirl
@@ -57,6 +59,13 @@ measure:
 	@scripts/need $(RUN) $(CLIENTS)
 	@go test -c -o bin/scenario.test ./spec/scenario
 	@cd spec/scenario && TIRL_REQUIRE_KERNEL=1 TIRL_MEASURE=$(SESSIONS) ../../bin/scenario.test -test.run '^TestMeasure$$' -test.v -test.timeout 0
+
+# As root: BPF puts the packets into the kernel.
+FACTOR = 1
+bench:
+	@scripts/need $(RUN) $(CLIENTS) $(PEERS)
+	@go build -trimpath -o bin/bench ./bench/cmd/bench
+	@bin/bench -factor $(FACTOR) -only "$(ONLY)"
 
 lint:
 	@test -z "$$(gofmt -l .)" || { gofmt -l . >&2; echo "lint: gofmt would change these" >&2; exit 1; }

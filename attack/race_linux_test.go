@@ -182,8 +182,8 @@ func (s *site) duel(left, right [][]byte) {
 				ready[side].Store(int64(i + 1))
 				for ready[1-side].Load() <= int64(i) {
 				}
-				if _, err := unix.Write(tap.socket, frame); err != nil {
-					failed.Store(os.NewSyscallError("write", err))
+				if err := tap.Write(frame); err != nil {
+					failed.Store(err)
 				}
 			}
 		})

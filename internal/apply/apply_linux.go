@@ -53,22 +53,17 @@ func (e *Engine) Apply(ctx context.Context, in Input) (Result, error) {
 	if err := e.free(); err != nil {
 		return Result{}, err
 	}
-	holding := e.survey(ctx)
+	holding := e.surveyFor(ctx, in)
 	if err := denied(holding); err != nil {
 		return Result{}, err
 	}
 	if res, ok, err := e.already(ctx, in, holding); err != nil || ok {
 		return res, err
 	}
-	kinds, lacks, err := e.choose(ctx, in)
+	// A proof may take long: the watchdog must not be waiting by then.
+	kinds, lacks, err := e.chooseProved(ctx, in)
 	if err != nil {
 		return Result{}, err
-	}
-	// A proof may take long: the watchdog must not be waiting by then.
-	if len(kinds) > 0 {
-		if err := e.proveRendered(kinds[0], in.Program); err != nil {
-			return Result{}, err
-		}
 	}
 	// Whatever can fail without the kernel fails before it is touched.
 	slot, err := e.reserve()
@@ -131,7 +126,7 @@ func (e *Engine) already(ctx context.Context, in Input, holding []held) (Result,
 		return Result{}, false, err
 	}
 	rec, err := e.readRecord()
-	if err != nil || rec == nil {
+	if err != nil || rec == nil || rec.PolicyHash != in.Program.PolicyHash {
 		// A record that cannot be read is replaced by the next one.
 		return Result{}, false, nil
 	}

@@ -76,6 +76,25 @@ func TestApplyAgain(t *testing.T) {
 	}
 }
 
+// TestApplyListsOnce: with many doors a listing takes longer than anything else.
+func TestApplyListsOnce(t *testing.T) {
+	b := newBench(t)
+	for _, c := range []struct {
+		what                 string
+		knock, host, private int
+	}{
+		{"nothing there before", 1000, 1, 0},
+		{"another policy", 1001, 1, 0},
+		{"the same again", 1001, 2, 0}, // of both backends
+	} {
+		b.host.listed, b.private.listed = 0, 0
+		b.apply(t, input(t, c.knock))
+		if b.host.listed != c.host || b.private.listed != c.private {
+			t.Errorf("%s: the host was listed %d times, want %d, the private namespace %d, want %d", c.what, b.host.listed, c.host, b.private.listed, c.private)
+		}
+	}
+}
+
 func TestApplyChooses(t *testing.T) {
 	broken := errors.New("no such kernel module")
 	hard, soft := backend.Problem{Key: "door.ssh", Text: "too clever"}, backend.Problem{Key: "door.ssh", Warning: true}

@@ -128,6 +128,31 @@ func (e *Engine) survey(ctx context.Context) []held {
 	return all
 }
 
+// skim is a survey that says of what is there only whether it is blocked, where to read more
+// takes long.
+func (e *Engine) skim(ctx context.Context) []held {
+	all := make([]held, len(e.Kinds))
+	for i, k := range e.Kinds {
+		b := k.New(e.Run)
+		read := b.Loaded
+		if s, ok := b.(backend.Skimmer); ok {
+			read = s.Skim
+		}
+		loaded, err := read(ctx)
+		all[i] = held{k, loaded, err}
+	}
+	return all
+}
+
+// surveyFor is what an apply has to know: only where the last load was of the same policy,
+// more than skim says.
+func (e *Engine) surveyFor(ctx context.Context, in Input) []held {
+	if rec, err := e.readRecord(); err == nil && rec != nil && rec.PolicyHash == in.Program.PolicyHash {
+		return e.survey(ctx)
+	}
+	return e.skim(ctx)
+}
+
 // Held is what one backend has in the kernel.
 type Held struct {
 	Backend string

@@ -24,6 +24,7 @@ type kernel struct {
 	touched     map[string]bool   // somebody has changed the rules
 	words       string            // in which the rules are listed
 	loads       []string          // backends, in the order of their loads
+	listed      int               // how often somebody has read everything
 	fail        map[string]error  // by operation and backend, such as "load nftables"
 }
 
@@ -56,7 +57,12 @@ func (f fake) Load(_ context.Context, g *automaton.Program) error {
 	return nil
 }
 
-func (f fake) Loaded(context.Context) (*backend.Loaded, error) {
+func (f fake) Loaded(ctx context.Context) (*backend.Loaded, error) {
+	f.kernel.listed++
+	return f.read(ctx)
+}
+
+func (f fake) read(context.Context) (*backend.Loaded, error) {
 	if err := f.kernel.fail["read "+f.name]; err != nil {
 		return nil, err
 	}
@@ -65,6 +71,23 @@ func (f fake) Loaded(context.Context) (*backend.Loaded, error) {
 		return nil, nil
 	}
 	return &backend.Loaded{PolicyHash: hash, Rules: 7, Text: fmt.Sprint(f.kernel.words, hash, f.kernel.touched[f.name]), Listing: "listed " + hash}, nil
+}
+
+// Skim and Outline say no more than they must.
+func (f fake) Skim(ctx context.Context) (*backend.Loaded, error) {
+	l, err := f.read(ctx)
+	if l != nil {
+		l = &backend.Loaded{Blocked: l.Blocked}
+	}
+	return l, err
+}
+
+func (f fake) Outline(ctx context.Context) (*backend.Loaded, error) {
+	l, err := f.read(ctx)
+	if l != nil {
+		l = &backend.Loaded{PolicyHash: l.PolicyHash, Rules: l.Rules}
+	}
+	return l, err
 }
 
 func (f fake) Remove(context.Context) error {

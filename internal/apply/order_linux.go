@@ -90,7 +90,7 @@ func (e *Engine) take(ctx context.Context) (*Order, error) {
 // anything but the rules is given as a warning.
 func (e *Engine) putBack(ctx context.Context, o *Order) (warning, err error) {
 	ctx = context.WithoutCancel(ctx)
-	blocked := slices.ContainsFunc(e.survey(ctx), func(h held) bool { return h.loaded != nil && h.loaded.Blocked })
+	blocked := slices.ContainsFunc(e.skim(ctx), func(h held) bool { return h.loaded != nil && h.loaded.Blocked })
 	var errs, warnings []error
 	for _, empty := range []bool{false, true} {
 		for _, s := range o.Snapshots {

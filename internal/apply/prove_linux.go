@@ -1,8 +1,10 @@
 package apply
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"sync"
 
 	"tirl/internal/automaton"
 	"tirl/internal/backend"
@@ -35,6 +37,31 @@ func (e *Engine) proveRendered(k Kind, g *automaton.Program) error {
 		return fmt.Errorf("%s: the rules to be loaded: %w", k.Name, err)
 	}
 	return nil
+}
+
+// chooseProved is choose, and proves what the first of the kinds is to load. The trial of the
+// likeliest kind and its proof go on at once: neither touches the host.
+func (e *Engine) chooseProved(ctx context.Context, in Input) ([]Kind, []Lack, error) {
+	asked, err := e.asked(in.Backend)
+	if err != nil {
+		return nil, nil, err
+	}
+	var proving sync.WaitGroup
+	var proof error
+	likely, _ := Fit(asked, in.Program)
+	if len(likely) > 0 {
+		proving.Go(func() { proof = e.proveRendered(likely[0], in.Program) })
+	}
+	kinds, lacks, err := e.choose(ctx, in)
+	proving.Wait()
+	switch {
+	case err != nil || len(kinds) == 0:
+	case kinds[0].Name == likely[0].Name:
+		err = proof
+	default:
+		err = e.proveRendered(kinds[0], in.Program)
+	}
+	return kinds, lacks, err
 }
 
 // proveLoaded proves what the kernel lists after a load. That the listing cannot be

@@ -52,6 +52,15 @@ type Backend interface {
 	Remove(ctx context.Context) error
 }
 
+// Skimmer is a Backend whose Loaded takes long where there are many doors.
+type Skimmer interface {
+	// Skim is Loaded with nothing but Blocked filled in.
+	Skim(ctx context.Context) (*Loaded, error)
+	// Outline is Loaded with nothing but PolicyHash and Rules filled in. It reads every
+	// rule, but not what the doors have put into sets.
+	Outline(ctx context.Context) (*Loaded, error)
+}
+
 // Loaded is what the kernel holds of tirl.
 type Loaded struct {
 	PolicyHash string // of the policy that it was made from

@@ -71,7 +71,7 @@ func (e *explorer) lazyKey(s state, first bool, srcs bitset) string {
 		}
 	}
 	key, _ := e.canonical(&n)
-	return fmt.Sprint(first, funcs, srcs, key)
+	return fmt.Sprint(first, funcs, srcs.key(), key)
 }
 
 // sameSources adds the addresses that may be of the same sources.

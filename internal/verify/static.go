@@ -27,8 +27,6 @@ type entry struct {
 
 type row struct {
 	ports bitset // nil: all
-	lo    int    // if ports is nil and hi > 0: the atoms from lo to hi
-	hi    int
 	srcs  bitset // nil: all
 	value uint32
 	then  ruleset.Verdict
@@ -68,7 +66,7 @@ func (f *portFunc) groups(ports bitset) []portGroup {
 		if !ok {
 			i = len(out)
 			byValue[v] = i
-			out = append(out, portGroup{ports: make(bitset, len(ports)), value: v})
+			out = append(out, portGroup{ports: newBitset(ports.n), value: v})
 		}
 		out[i].ports.add(a)
 	}
@@ -123,7 +121,7 @@ func (m *machine) addRow(t *table, s *ruleset.Set, key []ruleset.Field, e rulese
 			proto = &k
 		case ruleset.FieldDPort:
 			if p, ok := oneProto(proto); ok && k.Last <= 65535 && len(key) <= 3 {
-				r.lo, r.hi = m.sp.span(p, uint16(k.First), uint16(k.Last))
+				r.narrow(m.sp.ports([]port.Range{{Proto: p, First: uint16(k.First), Last: uint16(k.Last)}}))
 				proto = nil
 				continue
 			}
@@ -170,34 +168,16 @@ func (r *row) narrow(ports bitset) {
 	r.ports = ports
 }
 
-func (r *row) allPorts() bool { return r.ports == nil && r.hi == 0 }
-
-func (r *row) fill(into bitset) {
-	for i := r.lo; i < r.hi; i++ {
-		into.add(i)
-	}
-	for i, w := range r.ports {
-		into[i] |= w
-	}
-}
-
-func (r *row) portSet(n int) bitset {
-	if r.ports != nil {
-		return r.ports
-	}
-	b := newBitset(n)
-	r.fill(b)
-	return b
-}
-
 func (e *entry) sum(atoms, srcs int) {
-	if !slices.ContainsFunc(e.rows, func(r row) bool { return r.srcs != nil || r.allPorts() }) {
+	if !slices.ContainsFunc(e.rows, func(r row) bool { return r.srcs != nil || r.ports == nil }) {
 		e.ports = newBitset(atoms)
 		for i := range e.rows {
-			e.rows[i].fill(e.ports)
+			for a := range e.rows[i].ports.each {
+				e.ports.add(a)
+			}
 		}
 	}
-	if !slices.ContainsFunc(e.rows, func(r row) bool { return r.srcs == nil || !r.allPorts() }) {
+	if !slices.ContainsFunc(e.rows, func(r row) bool { return r.srcs == nil || r.ports != nil }) {
 		e.srcs = newBitset(srcs)
 		for _, r := range e.rows {
 			e.srcs = e.srcs.or(r.srcs)
@@ -211,7 +191,7 @@ func (e *entry) asFunc(atoms int) *portFunc {
 		f := newPortFunc(atoms)
 		f.dom = e.ports
 		for i := range e.rows {
-			for a := range e.rows[i].portSet(atoms).each {
+			for a := range e.rows[i].ports.each {
 				f.value[a] = e.rows[i].value
 			}
 		}
@@ -251,11 +231,8 @@ func (m *machine) lookup(e *entry, p *path, out *outcome) {
 
 // splitRow cuts a box by whether one row holds.
 func (m *machine) splitRow(b box, r *row) (yes, no []box) {
-	if r.ports == nil && r.hi > 0 && !b.ports.hasAny(r.lo, r.hi) {
-		return nil, []box{b}
-	}
-	if !r.allPorts() {
-		in, out := b.splitPorts(r.portSet(len(m.sp.atoms)))
+	if r.ports != nil {
+		in, out := b.splitPorts(r.ports)
 		if out != nil {
 			no = append(no, *out)
 		}

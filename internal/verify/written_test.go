@@ -54,8 +54,8 @@ func scope(t testing.TB, words string) verify.Scope {
 // as the commands that it was written as, means what its policy says as far as it goes.
 func TestReferenceRuleset(t *testing.T) {
 	g := automatontest.Compile(t, referencePolicy)
-	for _, file := range []string{"reference.legacy.save", "reference.nft.save", "reference.sh"} {
-		rs := written(t, "xtables/testdata/"+file)
+	for _, file := range []string{"xtables/testdata/reference.legacy.save", "xtables/testdata/reference.nft.save", "../demo/reference.sh"} {
+		rs := written(t, file)
 		r := verify.Verify(g, rs, verify.Options{Scope: scope(t, "ipv4 no-limit no-expiry tracked unicast remote")})
 		if !r.Proved {
 			t.Errorf("%s: %v %+v", file, r.Unproved, r.Differences)
@@ -83,7 +83,7 @@ func TestReferenceRuleset(t *testing.T) {
 
 // TestReferenceWithAnError finds what was forgotten in a copy of the founding ruleset.
 func TestReferenceWithAnError(t *testing.T) {
-	text, err := os.ReadFile("xtables/testdata/reference.sh")
+	text, err := os.ReadFile("../demo/reference.sh")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -228,7 +228,7 @@ func TestNotUnderstood(t *testing.T) {
 // TestTTLIsNotAskedFor: a list that compares the TTL is not what a policy without match_ttl
 // means: a client whose packets take two ways does not get in.
 func TestTTLIsNotAskedFor(t *testing.T) {
-	text, err := os.ReadFile("xtables/testdata/reference.sh")
+	text, err := os.ReadFile("../demo/reference.sh")
 	if err != nil {
 		t.Fatal(err)
 	}

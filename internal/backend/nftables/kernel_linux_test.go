@@ -109,6 +109,74 @@ func TestLoadingByHandOverAnotherMode(t *testing.T) {
 	}
 }
 
+// TestSkim holds what is read quickly against the whole.
+func TestSkim(t *testing.T) {
+	ctx := context.Background()
+	n := server(t)
+	b := New(n)
+	nft(t, n, "table inet before { map m { type inet_service : mark\n }\n chain input { }\n }")
+	if l, err := b.Skim(ctx); l != nil || err != nil {
+		t.Errorf("of nothing: %v, %v", l, err)
+	}
+	if l, err := b.Outline(ctx); l != nil || err != nil {
+		t.Errorf("of nothing: %v, %v", l, err)
+	}
+	if l, err := b.objects(ctx); l != nil || err != nil {
+		t.Errorf("of nothing: %v, %v", l, err)
+	}
+	for _, file := range policies(t) {
+		if err := b.Load(ctx, compile(t, file)); err != nil {
+			t.Fatal(err)
+		}
+		nft(t, n, "table inet zafter { map m { type inet_service : mark\n }\n chain input { }\n }")
+		whole, err := b.list(ctx, "list", "table", "inet", "tirl")
+		if err != nil {
+			t.Fatal(err)
+		}
+		names := func(l *listing) map[string]string {
+			out := make(map[string]string)
+			for _, o := range l.objects {
+				text := o.hook()
+				if o.kind == "set" || o.kind == "map" {
+					text = strings.Join(o.body, "\n")
+				}
+				out[o.name] = o.kind + " " + text
+			}
+			return out
+		}
+		l, err := b.objects(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(names(whole), names(l)); diff != "" {
+			t.Errorf("%s (-whole +objects):\n%s", file, diff)
+		}
+		want, err := b.Loaded(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := b.Outline(ctx); err != nil || got.Rules != want.Rules || got.PolicyHash != want.PolicyHash {
+			t.Errorf("%s: %+v, %v", file, got, err)
+		}
+		for _, blocked := range []bool{true, false} {
+			change := b.Unblock
+			if blocked {
+				change = b.Block
+			}
+			if err := change(ctx); err != nil {
+				t.Fatal(err)
+			}
+			if got, err := b.Skim(ctx); err != nil || got.Blocked != blocked {
+				t.Errorf("%s: %+v, %v, want blocked %v", file, got, err, blocked)
+			}
+		}
+	}
+	nft(t, n, "flush table inet tirl\ndelete set inet tirl blocked")
+	if l, err := b.Skim(ctx); l == nil || err != nil {
+		t.Errorf("of a table without the set: %v, %v", l, err)
+	}
+}
+
 // TestLoadReplaces goes through all policies: what one leaves is not in the way
 // of the next, and the result is that of loading it alone.
 func TestLoadReplaces(t *testing.T) {

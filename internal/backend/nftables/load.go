@@ -15,10 +15,10 @@ import (
 	"tirl/internal/tool"
 )
 
-// outline reads the table without its elements, but for grants: what must be
-// known to replace it. An automaton of many doors takes seconds to list.
+// outline reads the table without its rules and, but for grants, without its
+// elements: what must be known to replace it.
 func (b *Backend) outline(ctx context.Context) (*listing, error) {
-	l, err := b.list(ctx, "-t", "list", "table", "inet", "tirl")
+	l, err := b.objects(ctx)
 	if err != nil || l == nil {
 		return nil, err
 	}
@@ -38,9 +38,30 @@ func (b *Backend) outline(ctx context.Context) (*listing, error) {
 	return l, nil
 }
 
+// objects reads the names and types of all that is in the table; nil if there is none.
+// Before nft lists a rule it fetches the elements of all sets, even with -t, which takes
+// seconds where there are many doors. For these it does not.
+func (b *Backend) objects(ctx context.Context) (*listing, error) {
+	var all listing
+	for _, args := range [...][]string{
+		{"-t", "list", "sets", "table", "inet", "tirl"},
+		{"-t", "list", "maps", "inet"},
+		{"list", "counters", "table", "inet", "tirl"},
+		{"list", "chains", "inet"},
+	} {
+		l, err := b.list(ctx, args...)
+		if err != nil || l == nil {
+			return nil, err
+		}
+		all.objects = append(all.objects, l.objects...)
+	}
+	return &all, nil
+}
+
 // list reads what nft prints of the table; nil if there is none.
 func (b *Backend) list(ctx context.Context, args ...string) (*listing, error) {
-	text, err := b.run.Run(ctx, "", "nft", args...)
+	// -p: protocols as numbers. To name one, nft reads /etc/protocols, for each element anew.
+	text, err := b.run.Run(ctx, "", "nft", append([]string{"-p"}, args...)...)
 	if err != nil {
 		var failed *tool.Error
 		if errors.As(err, &failed) && strings.Contains(failed.Stderr, "No such file or directory") {
@@ -48,7 +69,14 @@ func (b *Backend) list(ctx context.Context, args ...string) (*listing, error) {
 		}
 		return nil, fmt.Errorf("list table %s: %w", table, permission(err))
 	}
-	return parseListing(text)
+	return parseListing(ours(text))
+}
+
+// ours cuts a listing down to the table.
+func ours(text string) string {
+	_, text, _ = strings.Cut(text, "table "+table+" {\n")
+	text, _, _ = strings.Cut(text, "\n}")
+	return text
 }
 
 // permission turns what nft says to somebody who is not root into an error that
@@ -139,6 +167,35 @@ func (b *Backend) Loaded(ctx context.Context) (*backend.Loaded, error) {
 	}
 	loaded.Text, loaded.Listing = text.String(), l.print()
 	loaded.Grants = merge(loaded.Grants)
+	return loaded, nil
+}
+
+// Skim implements backend.Skimmer. The set that it reads is there whenever the table is.
+func (b *Backend) Skim(ctx context.Context) (*backend.Loaded, error) {
+	l, err := b.list(ctx, "list", "set", "inet", "tirl", blockedSet)
+	if err != nil {
+		return nil, err
+	}
+	if o := l.find(blockedSet); o != nil {
+		return &backend.Loaded{Blocked: len(o.elements) > 0}, nil
+	}
+	return b.Loaded(ctx)
+}
+
+// Outline implements backend.Skimmer.
+func (b *Backend) Outline(ctx context.Context) (*backend.Loaded, error) {
+	l, err := b.list(ctx, "-t", "list", "table", "inet", "tirl")
+	if err != nil || l == nil {
+		return nil, err
+	}
+	loaded := &backend.Loaded{}
+	for i := range l.objects {
+		if o := &l.objects[i]; o.kind == "chain" {
+			if err := loadedObject(o, loaded); err != nil {
+				return nil, err
+			}
+		}
+	}
 	return loaded, nil
 }
 

@@ -44,7 +44,10 @@ type Backend struct {
 // New gives a backend whose nft is run by r.
 func New(r tool.Runner) *Backend { return &Backend{run: r} }
 
-var _ backend.Backend = (*Backend)(nil)
+var (
+	_ backend.Backend = (*Backend)(nil)
+	_ backend.Skimmer = (*Backend)(nil)
+)
 
 // Name implements backend.Backend.
 func (*Backend) Name() string { return policy.BackendNftables }

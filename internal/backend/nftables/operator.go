@@ -182,7 +182,7 @@ func (b *Backend) change(ctx context.Context, plan func(*listing, *writer) error
 
 // sources reads the table with the elements of those sets that hold sources.
 func (b *Backend) sources(ctx context.Context) (*listing, error) {
-	l, err := b.list(ctx, "-t", "list", "table", "inet", "tirl")
+	l, err := b.objects(ctx)
 	if err != nil || l == nil {
 		return nil, err
 	}
@@ -280,7 +280,7 @@ func (b *Backend) Counters(ctx context.Context, g *automaton.Program) (*backend.
 	if !tells(g) {
 		return nil, nil
 	}
-	l, err := b.list(ctx, "-t", "list", "table", "inet", "tirl")
+	l, err := b.list(ctx, "list", "counters", "table", "inet", "tirl")
 	if err == nil && l == nil {
 		err = backend.ErrNotLoaded
 	}

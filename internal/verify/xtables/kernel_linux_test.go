@@ -47,7 +47,7 @@ func TestSaved(t *testing.T) {
 // A shell that runs a script makes of it what is read.
 func TestScriptRun(t *testing.T) {
 	for _, variant := range []string{"legacy", "nft"} {
-		for name, text := range map[string]string{"reference": read(t, "testdata/reference.sh"), "script": someScript} {
+		for name, text := range map[string]string{"reference": read(t, "../../demo/reference.sh"), "script": someScript} {
 			t.Run(variant+"/"+name, func(t *testing.T) {
 				t.Parallel()
 				text := regexp.MustCompile(`(?m)\b(ip6?tables)(\s|")`).ReplaceAllString(text, "$1-"+variant+"$2")

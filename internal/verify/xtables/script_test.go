@@ -9,7 +9,7 @@ import (
 
 // The commands of the founding document are what iptables-save prints of them.
 func TestReferenceScript(t *testing.T) {
-	got, err := ParseScript(read(t, "testdata/reference.sh"))
+	got, err := ParseScript(read(t, "../../demo/reference.sh"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -145,7 +145,7 @@ func TestScriptRefused(t *testing.T) {
 }
 
 func FuzzParseScript(f *testing.F) {
-	f.Add(read(f, "testdata/reference.sh"))
+	f.Add(read(f, "../../demo/reference.sh"))
 	for _, c := range rules4() {
 		f.Add("IPT=iptables\n$IPT -N NEXT; \"$IPT\" -A INPUT " + c.rule + " && true\n")
 	}

@@ -1,0 +1,6 @@
+package bench
+
+// Sections lists all measurements in the order of the report.
+func Sections() []Section {
+	return []Section{packets()}
+}
