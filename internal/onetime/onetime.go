@@ -11,6 +11,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
+	"io"
 	"math"
 
 	"tirl/internal/policy"
@@ -28,11 +29,8 @@ const (
 // Secret is what a user and the host share.
 type Secret [32]byte
 
-// String keeps secrets out of messages.
-func (s Secret) String() string { return "(secret)" }
-
-// GoString keeps secrets out of messages.
-func (s Secret) GoString() string { return s.String() }
+// Format keeps secrets out of messages, whatever the verb.
+func (s Secret) Format(f fmt.State, _ rune) { io.WriteString(f, "(secret)") }
 
 // Text gives the secret itself, in base64 (RFC 4648, section 4).
 func (s Secret) Text() string { return base64.StdEncoding.EncodeToString(s[:]) }
