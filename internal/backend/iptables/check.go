@@ -2,6 +2,7 @@ package iptables
 
 import (
 	"fmt"
+	"slices"
 	"math"
 	"time"
 
@@ -36,7 +37,10 @@ func (*Backend) Check(g *automaton.Program) []backend.Problem {
 	if text := unfit(g.StepTimeout); text != "" {
 		fail("knocking.step_timeout", nft+", or whole seconds", "%s", text)
 	}
-	for _, d := range g.Doors {
+	for i, d := range g.Doors {
+		if slices.ContainsFunc(g.Users, func(u automaton.User) bool { return u.Door == i }) {
+			fail("door."+d.Name+".users", nft, "iptables cannot take a value out of a list with the packet that uses it, so that it has no one-time knocks")
+		}
 		if c := g.Classes[d.Class]; !c.Once {
 			if text := unfit(c.OpenFor); text != "" {
 				fail("door."+d.Name+".open_for", nft+", or whole seconds", "%s", text)

@@ -32,6 +32,7 @@ func TestCheck(t *testing.T) {
 		{"some interfaces", func(g *automaton.Program) { g.Ifaces = []string{"wg+"} }, "trust", false},
 		{"a long interface", func(g *automaton.Program) { g.Ifaces = []string{"sixteen-letters-"} }, "trust", false},
 		{"a strange interface", func(g *automaton.Program) { g.Ifaces = []string{`a" -j ACCEPT`} }, "trust", false},
+		{"a user", func(g *automaton.Program) { g.Users = []automaton.User{{Name: "alice"}} }, "door.ssh.users", false},
 		{"many sources", func(g *automaton.Program) { g.Sources = 101 }, "knocking.sources", true},
 		{"a TTL", func(g *automaton.Program) { g.MatchTTL = true }, "knocking.match_ttl", true},
 		{"many places", many, "door", false},
