@@ -10,6 +10,7 @@ import (
 	"tirl/internal/automaton"
 	"tirl/internal/explain"
 	"tirl/internal/policy"
+	samples "tirl/internal/sample"
 	"tirl/internal/term"
 	"tirl/internal/trace"
 )
@@ -51,7 +52,7 @@ the command line, or from a file or standard input (-), one a line.`,
 }
 
 func (a *app) explain(f explainFlags, args []string) error {
-	t, err := a.packets(f, args)
+	read, err := a.packets(f, args)
 	if err != nil {
 		return err
 	}
@@ -63,6 +64,10 @@ func (a *app) explain(f explainFlags, args []string) error {
 	if err != nil {
 		return a.invalid(d.file, policy.Diagnostics{d.policy.Diagnose("door", policy.Error, err.Error(), "")})
 	}
+	t, err := read(g)
+	if err != nil {
+		return err
+	}
 	story := explain.Run(g, t)
 	if f.asJSON {
 		return a.printJSON(story)
@@ -71,8 +76,9 @@ func (a *app) explain(f explainFlags, args []string) error {
 	return story.Write(a.out, explain.Style{Packet: s.Bold, Good: s.Green, Refused: s.Yellow})
 }
 
-// packets reads the packets from wherever they are.
-func (a *app) packets(f explainFlags, args []string) (*trace.Trace, error) {
+// packets finds the packets wherever they are, and gives what reads them for a
+// program, whose users they may name.
+func (a *app) packets(f explainFlags, args []string) (func(*automaton.Program) (*trace.Trace, error), error) {
 	source := trace.DefaultSource()
 	if f.from != "" {
 		var err error
@@ -93,11 +99,17 @@ func (a *app) packets(f explainFlags, args []string) (*trace.Trace, error) {
 		f.file = stdinName
 	}
 	if f.file == "" {
-		t, err := trace.ParseArgsFrom(args, source)
-		if err != nil {
-			return nil, usage("see tirl explain --help", "%w", err)
-		}
-		return t, nil
+		return func(g *automaton.Program) (*trace.Trace, error) {
+			words, err := samples.SpellArgs(g, args)
+			var t *trace.Trace
+			if err == nil {
+				t, err = trace.ParseArgsFrom(words, source)
+			}
+			if err != nil {
+				return nil, usage("see tirl explain --help", "%w", err)
+			}
+			return t, nil
+		}, nil
 	}
 	if f.file == stdinName && a.policyPath(f.policy) == stdinName {
 		return nil, usage("name a file with -c", "the policy and the packets cannot both come from standard input")
@@ -106,9 +118,15 @@ func (a *app) packets(f explainFlags, args []string) (*trace.Trace, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the packets: %w", err)
 	}
-	t, err := trace.ParseFrom(displayName(f.file), string(text), source)
-	if err != nil {
-		return nil, fmt.Errorf("read the packets:\n%w", err)
-	}
-	return t, nil
+	return func(g *automaton.Program) (*trace.Trace, error) {
+		spelt, err := samples.Spell(g, string(text))
+		var t *trace.Trace
+		if err == nil {
+			t, err = trace.ParseFrom(displayName(f.file), spelt, source)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read the packets:\n%w", err)
+		}
+		return t, nil
+	}, nil
 }

@@ -41,6 +41,12 @@ func newTree(g *automaton.Program, doors []int) *tree {
 			t.places = append(t.places, e.To)
 		}
 	}
+	for _, d := range doors {
+		if end := g.Doors[d].End; g.Detached(end) {
+			t.kids[automaton.Root] = append(t.kids[automaton.Root], end)
+			t.places = append(t.places, end)
+		}
+	}
 	return t
 }
 
@@ -58,13 +64,21 @@ func (t *tree) name(s automaton.State) string {
 	switch {
 	case s == automaton.Root:
 		return "start"
+	case t.g.Detached(s):
+		return "end"
 	case len(t.g.Doors) == 1:
 		return strconv.Itoa(t.g.Places[s].Depth)
 	}
 	return strconv.Itoa(int(s))
 }
 
-func (t *tree) knock(s automaton.State) string { return t.g.Places[s].Knock.String() }
+// knock labels the step that leads to a place.
+func (t *tree) knock(s automaton.State) string {
+	if t.g.Detached(s) {
+		return "a user"
+	}
+	return t.g.Places[s].Knock.String()
+}
 
 func (t *tree) class(d *automaton.Door) automaton.Class { return t.g.Classes[d.Class] }
 
@@ -125,6 +139,9 @@ func rules(g *automaton.Program) []string {
 	if who := trusted(g); who != "" {
 		lines = append(lines, "Always let in, without a knock: "+who+".")
 	}
+	if who := users(g); who != "" {
+		lines = append(lines, "One-time: "+who+".")
+	}
 	if what := public(g); what != "" {
 		lines = append(lines, "Public: "+what+".")
 	}
@@ -149,6 +166,15 @@ func trusted(g *automaton.Program) string {
 	}
 	for _, p := range g.Trust {
 		words = append(words, network(p))
+	}
+	return some(words)
+}
+
+// users lists those who open doors with values of their own.
+func users(g *automaton.Program) string {
+	var words []string
+	for _, u := range g.Users {
+		words = append(words, fmt.Sprintf("%s of %s (%s)", u.Name, g.Doors[u.Door].Name, u.Kind))
 	}
 	return some(words)
 }
@@ -242,6 +268,9 @@ func (t *tree) describe(d *automaton.Door) string {
 		knocks[i] = k.String()
 	}
 	var b strings.Builder
+	if len(knocks) == 0 {
+		knocks = []string{"a value of a user"}
+	}
 	fmt.Fprintf(&b, "%s opens %s %s after %s", d.Name, t.services(d), t.howLong(d), strings.Join(knocks, ", "))
 	if len(d.From) > 0 {
 		b.WriteString(", " + whom(d))

@@ -10,6 +10,7 @@ import (
 
 	"tirl/internal/automaton"
 	"tirl/internal/policy"
+	"tirl/internal/port"
 )
 
 // The picture that newcomers see first stays small.
@@ -113,6 +114,14 @@ func TestTextOfOddPolicies(t *testing.T) {
                 ║ for 1m       ║
                 ╚══════════════╝
 `},
+		{"a user", guard(policy.Door{Name: "a", Opens: tcp(22), Once: true, Users: []policy.User{{Name: "al", Kind: policy.Token}}}), TextOptions{}, `╭───────╮ a user ╭─────╮ tcp/22 ╔════════════╗
+│ start ├───────▶│ end ╞═══════▶║ a          ║
+╰───────╯        ╰──┬──╯        ║ opens once ║`},
+		{"users of two doors", guard(
+			policy.Door{Name: "a", Opens: tcp(22), OpenFor: time.Minute, Users: []policy.User{{Name: "al", Kind: policy.Token}}},
+			policy.Door{Name: "b", Opens: tcp(23), OpenFor: time.Minute, Knocks: udp(7, 8, 1), Users: []policy.User{{Name: "bo", Kind: policy.Sequence, First: port.Port{Proto: port.UDP, Number: 9}}}}), TextOptions{}, `(start)
+ ├─udp/7─▶(2)─udp/8─▶(3)─udp/1─▶[b: tcp/23 for 1m]
+ ╰─a user─▶[a: tcp/22 for 1m]`},
 		{"terminal command", guard(timed("a\x1b[2J\u202eb\n日é", tcp(22), time.Minute, 7, 8)), TextOptions{Width: 30}, "║ a?[2J?b??é   ║"},
 		{"no UTF-8", guard(timed("é", tcp(22), time.Minute, 7)), TextOptions{ASCII: true}, "># ? "},
 		{"long name", guard(once(strings.Repeat("n", 99), tcp(22), 7, 8)), TextOptions{}, "║ nnnnnnnnnnnnnnnnnnnnnnn… ║"},

@@ -11,6 +11,7 @@ import (
 
 	"tirl/internal/automaton"
 	"tirl/internal/port"
+	"tirl/internal/sample"
 	"tirl/internal/trace"
 )
 
@@ -43,8 +44,9 @@ type Step struct {
 
 // Place is how far a source has come.
 type Place struct {
-	Knocks []string `json:"knocks"` // done
-	Doors  []string `json:"doors"`  // that these knocks begin
+	Knocks []string `json:"knocks"`         // done
+	Doors  []string `json:"doors"`          // that these knocks begin
+	User   string   `json:"user,omitempty"` // whose they are
 	Text   string   `json:"text"`
 	Left   float64  `json:"left,omitempty"` // seconds; in a Source, and only if there is a limit
 }
@@ -109,11 +111,16 @@ type opening struct {
 	ends time.Duration
 }
 
+// newNarrator gives every user the values of the sample, since no policy has real ones.
 func newNarrator(g *automaton.Program) *narrator {
-	return &narrator{
+	n := &narrator{
 		g: g, in: automaton.NewInterpreter(g), names: newNames(g),
 		known: make(map[who]*memory), opens: make(map[netip.Addr]map[int]opening), clock: -trace.Gap,
 	}
+	for _, v := range sample.Values(g, sample.Live) {
+		n.in.Load(v)
+	}
+	return n
 }
 
 func (n *narrator) who(p automaton.Packet) who {
@@ -171,7 +178,7 @@ func (e *event) join(o *event) bool {
 }
 
 func (e *event) changesNothing() bool {
-	return e.Reason != automaton.Opened && slices.Equal(e.Before, e.After)
+	return e.Reason != automaton.Opened && e.Reason != automaton.Redeemed && slices.Equal(e.Before, e.After)
 }
 
 // packet sends one packet and puts its outcome into words.
@@ -189,7 +196,7 @@ func (n *narrator) packet(p automaton.Packet) *event {
 		e.limited = 1
 	}
 	e.text = n.sentence(e, m)
-	if e.Reason == automaton.Opened {
+	if opens := e.Reason == automaton.Opened || e.Reason == automaton.Redeemed; opens && !n.g.Classes[n.door(e).Class].Once {
 		class := n.g.Doors[e.Door].Class
 		n.granted(w.addr, class, opening{e.Door, n.in.GrantEnds(p.Src, class)})
 	}
@@ -212,7 +219,7 @@ func (n *narrator) granted(addr netip.Addr, class int, o opening) {
 func counts(r automaton.Reason) bool {
 	switch r {
 	case automaton.LetIn, automaton.Knocked, automaton.Restarted, automaton.Repeated, automaton.Lost,
-		automaton.Nothing, automaton.Opened, automaton.Excluded:
+		automaton.Nothing, automaton.Opened, automaton.Excluded, automaton.Redeemed:
 		return true
 	}
 	return false
@@ -240,7 +247,11 @@ func (n *narrator) place(done []port.Port) *Place {
 	if len(done) == 0 {
 		return nil
 	}
-	return &Place{Knocks: texts(done), Doors: n.names.through(done), Text: n.names.place(done)}
+	p := &Place{Knocks: texts(done), Doors: n.names.through(done), Text: n.names.place(done)}
+	if user := n.g.Beginner(done); user >= 0 {
+		p.User, p.Doors = n.g.Users[user].Name, []string{n.g.Doors[n.g.Users[user].Door].Name}
+	}
+	return p
 }
 
 // address is what counts as the source.

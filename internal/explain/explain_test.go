@@ -20,6 +20,7 @@ import (
 	"tirl/internal/automaton"
 	"tirl/internal/automaton/automatontest"
 	"tirl/internal/policy"
+	"tirl/internal/sample"
 	"tirl/internal/trace"
 )
 
@@ -33,6 +34,10 @@ func tale(t *testing.T, file, text, packets string) *Story {
 		t.Fatal(found)
 	}
 	g, err := automaton.Compile(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	packets, err = sample.Spell(g, packets)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -31,7 +31,8 @@ func (n *names) begun(done []port.Port) []automaton.Door {
 	}
 	var all []automaton.Door
 	for _, d := range n.g.Doors {
-		if len(d.Knocks) >= len(done) && slices.Equal(d.Knocks[:len(done)], done) {
+		begins := len(d.Knocks) >= len(done) && slices.Equal(d.Knocks[:len(done)], done)
+		if begins || slices.Equal(n.g.Way(d.End), done) {
 			all = append(all, d)
 		}
 	}
@@ -51,9 +52,13 @@ func doorNames(doors []automaton.Door) []string {
 
 // place is a place in words: "knock 1 of 3 for door ssh".
 func (n *names) place(done []port.Port) string {
+	if user := n.g.Beginner(done); user >= 0 {
+		u := n.g.Users[user]
+		return fmt.Sprintf("knock %d of %d of user %s of door %s", len(done), u.Length, u.Name, n.g.Doors[u.Door].Name)
+	}
 	doors := n.begun(done)
 	first := len(doors[0].Knocks)
-	if first == len(done) {
+	if first == len(done) || first == 0 {
 		return "the end of door " + doors[0].Name
 	}
 	if !slices.ContainsFunc(doors, func(d automaton.Door) bool { return len(d.Knocks) != first }) {

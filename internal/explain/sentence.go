@@ -32,6 +32,7 @@ func reasonName(r automaton.Reason) string {
 		automaton.Opened:        "opened",
 		automaton.Excluded:      "excluded",
 		automaton.Incomplete:    "incomplete",
+		automaton.Redeemed:      "redeemed",
 	}
 	if int(r) >= len(names) {
 		return ""
@@ -72,6 +73,8 @@ func (n *narrator) sentence(e *event, m *memory) string {
 		return n.refusal(e) + ": no first knock; at the start" + n.expired(e, m)
 	case automaton.Opened:
 		return n.restart(e) + n.opened(e) + n.expired(e, m)
+	case automaton.Redeemed:
+		return n.refusal(e) + ": a live token, spent; " + n.redeemed(e)
 	case automaton.Excluded:
 		return n.restart(e) + n.excluded(e) + n.expired(e, m)
 	}
@@ -191,8 +194,21 @@ func (n *narrator) arrival(e *event) string {
 	if e.Door < 0 {
 		return n.names.place(e.After)
 	}
+	return "last knock: " + n.stands(e)
+}
+
+// redeemed tells what a token has opened.
+func (n *narrator) redeemed(e *event) string {
+	if n.g.Classes[n.door(e).Class].Once {
+		return n.stands(e)
+	}
+	return n.open(e)
+}
+
+// stands tells that the source is at the end of a door that opens once.
+func (n *narrator) stands(e *event) string {
 	d := n.door(e)
-	text := fmt.Sprintf("last knock: stands at door %s, the next %s is let in", d.Name, connection(n.g.Classes[d.Class]))
+	text := fmt.Sprintf("stands at door %s, the next %s is let in", d.Name, connection(n.g.Classes[d.Class]))
 	if n.limited() {
 		text += " (within " + span(n.g.StepTimeout) + ")"
 	}
@@ -207,18 +223,24 @@ func (n *narrator) repetition(e *event) string {
 	return text
 }
 
-func (n *narrator) opened(e *event) string {
+func (n *narrator) opened(e *event) string { return "last knock: " + n.open(e) }
+
+// open tells that a door is open for a time.
+func (n *narrator) open(e *event) string {
 	d := n.door(e)
 	c := n.g.Classes[d.Class]
 	if o, ok := n.opensTo(e)[d.Class]; ok && o.ends > e.packet.Time {
-		return fmt.Sprintf("last knock: door %s stays open, for %s more", d.Name, span(c.OpenFor))
+		return fmt.Sprintf("door %s stays open, for %s more", d.Name, span(c.OpenFor))
 	}
-	return fmt.Sprintf("last knock: door %s is open for %s (%s)", d.Name, span(c.OpenFor), services(c))
+	return fmt.Sprintf("door %s is open for %s (%s)", d.Name, span(c.OpenFor), services(c))
 }
 
 func (n *narrator) excluded(e *event) string {
-	return fmt.Sprintf("last knock of door %s, which does not open to %s: back to the start",
-		n.door(e).Name, n.address(e.packet.Src))
+	what := "last knock"
+	if e.packet.Data != "" {
+		what = "a live token, spent,"
+	}
+	return fmt.Sprintf("%s of door %s, which does not open to %s: back to the start", what, n.door(e).Name, n.address(e.packet.Src))
 }
 
 // closed is what goes before, if the packet was to a service.

@@ -59,7 +59,7 @@ func (s *Story) String() string {
 
 func (style Style) of(s Step) func(string) string {
 	switch {
-	case s.Reason == "opened" || s.Reason == "granted" || s.Reason == "let-in":
+	case s.Reason == "opened" || s.Reason == "redeemed" || s.Reason == "granted" || s.Reason == "let-in":
 		return style.Good
 	case s.Verdict != "accept" && (s.Reason == "lost" || s.Reason == "nothing" || s.Reason == "limited"):
 		return style.Refused

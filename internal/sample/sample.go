@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"regexp"
 	"strconv"
 	"strings"
 
@@ -77,35 +78,36 @@ func User(g *automaton.Program, name string) (int, error) {
 
 // Spell writes a trace's packets of users in full. alice:3 is the datagram of
 // alice's token 3, and udp/53 token alice:3 the same one to another port; bob:3/2
-// is the second knock of bob's sequence 3. Comments stay as they are.
+// is the second knock of bob's sequence 3. All else stays as it is.
 func Spell(g *automaton.Program, trace string) (string, error) {
-	var out strings.Builder
-	number := 0
-	for line := range strings.Lines(trace) {
-		number++
-		text, comment, has := strings.Cut(line, "#")
-		words := strings.SplitAfter(text, " ")
-		for i, w := range words {
-			word := strings.TrimRight(w, " \n")
-			if !strings.Contains(word, ":") || i > 0 && strings.TrimSpace(words[i-1]) == "from" {
-				continue
-			}
-			isToken := i > 0 && strings.TrimSpace(words[i-1]) == "token"
-			spelt, err := spell(g, word, isToken)
-			if err != nil {
-				return "", fmt.Errorf("line %d: %w", number, err)
-			}
-			if isToken {
-				words[i-1] = "data "
-			}
-			words[i] = spelt + w[len(word):]
+	words := regexp.MustCompile(`#.*|\s+|[^\s#]\S*`).FindAllString(trace, -1)
+	last, line := -1, 1 // the word before this one
+	for i, word := range words {
+		line += strings.Count(word, "\n")
+		if strings.TrimSpace(word) == "" || word[0] == '#' {
+			continue
 		}
-		out.WriteString(strings.Join(words, ""))
-		if has {
-			out.WriteString("#" + comment)
+		before := last
+		last = i
+		if !strings.Contains(word, ":") || before >= 0 && words[before] == "from" {
+			continue
+		}
+		isToken := before >= 0 && words[before] == "token"
+		spelt, err := spell(g, word, isToken)
+		if err != nil {
+			return "", fmt.Errorf("line %d: %w", line, err)
+		}
+		if words[i] = spelt; isToken {
+			words[before] = "data"
 		}
 	}
-	return out.String(), nil
+	return strings.Join(words, ""), nil
+}
+
+// SpellArgs is Spell for a trace that is the arguments of a command.
+func SpellArgs(g *automaton.Program, args []string) ([]string, error) {
+	text, err := Spell(g, strings.Join(args, "\n"))
+	return strings.Split(text, "\n"), err
 }
 
 // spell writes one value, or one knock of it. Of a token the payload alone is

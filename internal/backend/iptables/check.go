@@ -2,8 +2,8 @@ package iptables
 
 import (
 	"fmt"
-	"slices"
 	"math"
+	"slices"
 	"time"
 
 	"tirl/internal/automaton"
