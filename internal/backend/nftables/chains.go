@@ -41,6 +41,7 @@ func (w *writer) chains(g *automaton.Program, fams [2]family) {
 		w.moving(g, f)
 	}
 	w.opening(g, fams)
+	w.oneTime(g, fams)
 	w.events(g, fams)
 	w.chain("clean", func() {
 		w.rule("leave no trace of a place", "meta priority set none")
@@ -99,6 +100,12 @@ func (w *writer) needs(g *automaton.Program) {
 func (w *writer) exempt(g *automaton.Program) {
 	w.rule("flows that were answered", "ct state established accept")
 	w.rule("loopback", `iif "lo" accept`)
+	w.tokens(g)
+	w.welcome(g)
+}
+
+// welcome accepts what a door never judges, wherever it comes from.
+func (w *writer) welcome(g *automaton.Program) {
 	for _, f := range families(g) {
 		if slices.ContainsFunc(g.Trust, f.has) {
 			w.rule("trusted sources", "%s @trust%s accept", fromAddr(f), f.digit)
@@ -182,17 +189,14 @@ func (w *writer) stays(g *automaton.Program, f family) {
 
 // moving changes the place of a source.
 func (w *writer) moving(g *automaton.Program, f family) {
-	forget := func() {
-		w.rule("leave the place", "delete @%s { %s : meta priority }", f.started, f.place)
-		w.rule("leave the place", "delete @%s { %s : meta priority }", f.advanced, f.place)
-	}
 	w.chain("move"+f.digit, func() {
 		if hasOnce(g) {
 			// No knock leads on from the end of a once door, so the place is not needed any more.
 			w.rule("at the end of a once door", "meta priority set meta priority map @once_class")
 			w.rule("its service", placeKey+" . "+portPart+" @once_service goto let_in%s", f.digit)
 		}
-		forget()
+		w.leave(f)
+		w.paths(g, f)
 		w.rule("the knock expected here", "meta priority set "+placeKey+" . "+portPart+" map @step goto advance%s", f.digit)
 		if tells(g) {
 			w.rule("its progress is lost", "meta priority != none jump wrong")
@@ -205,7 +209,7 @@ func (w *writer) moving(g *automaton.Program, f family) {
 	}
 	if hasOnce(g) {
 		w.chain("let_in"+f.digit, func() {
-			forget()
+			w.leave(f)
 			w.rule("leave no trace of a place", "meta priority set none")
 			// Two CPUs may both have found the place. A limit is what only one of them passes.
 			w.rule("another packet was let in at the same moment", "update @%s { %s timeout 1m limit rate over 1/hour burst 1 packets } return", f.spent, f.place)
@@ -213,6 +217,12 @@ func (w *writer) moving(g *automaton.Program, f family) {
 			w.rule("the one connection", letIn(g))
 		})
 	}
+}
+
+// leave takes a source from its place. The register keeps the place.
+func (w *writer) leave(f family) {
+	w.rule("leave the place", "delete @%s { %s : meta priority }", f.started, f.place)
+	w.rule("leave the place", "delete @%s { %s : meta priority }", f.advanced, f.place)
 }
 
 // arriving enters a place, or opens the door that ends there.

@@ -12,71 +12,16 @@ import (
 
 	"tirl/internal/automaton"
 	"tirl/internal/backend"
-	"tirl/internal/tool"
 )
 
-// outline reads the table without its rules and, but for grants, without its
-// elements: what must be known to replace it.
+// outline reads the table without its elements, but for grants: what must be known
+// to replace it.
 func (b *Backend) outline(ctx context.Context) (*listing, error) {
 	l, err := b.objects(ctx)
 	if err != nil || l == nil {
 		return nil, err
 	}
-	for i := range l.objects {
-		o := &l.objects[i]
-		if !slices.Contains(grantSets[:], o.name) {
-			continue
-		}
-		held, err := b.list(ctx, "list", "set", "inet", "tirl", o.name)
-		if err != nil {
-			return nil, err
-		}
-		if full := held.find(o.name); full != nil {
-			o.elements = full.elements
-		}
-	}
-	return l, nil
-}
-
-// objects reads the names and types of all that is in the table; nil if there is none.
-// Before nft lists a rule it fetches the elements of all sets, even with -t, which takes
-// seconds where there are many doors. For these it does not.
-func (b *Backend) objects(ctx context.Context) (*listing, error) {
-	var all listing
-	for _, args := range [...][]string{
-		{"-t", "list", "sets", "table", "inet", "tirl"},
-		{"-t", "list", "maps", "inet"},
-		{"list", "counters", "table", "inet", "tirl"},
-		{"list", "chains", "inet"},
-	} {
-		l, err := b.list(ctx, args...)
-		if err != nil || l == nil {
-			return nil, err
-		}
-		all.objects = append(all.objects, l.objects...)
-	}
-	return &all, nil
-}
-
-// list reads what nft prints of the table; nil if there is none.
-func (b *Backend) list(ctx context.Context, args ...string) (*listing, error) {
-	// -p: protocols as numbers. To name one, nft reads /etc/protocols, for each element anew.
-	text, err := b.run.Run(ctx, "", "nft", append([]string{"-p"}, args...)...)
-	if err != nil {
-		var failed *tool.Error
-		if errors.As(err, &failed) && strings.Contains(failed.Stderr, "No such file or directory") {
-			return nil, nil
-		}
-		return nil, fmt.Errorf("list table %s: %w", table, permission(err))
-	}
-	return parseListing(ours(text))
-}
-
-// ours cuts a listing down to the table.
-func ours(text string) string {
-	_, text, _ = strings.Cut(text, "table "+table+" {\n")
-	text, _, _ = strings.Cut(text, "\n}")
-	return text
+	return l, b.elements(ctx, l, func(o *object) bool { return slices.Contains(grantSets[:], o.name) })
 }
 
 // permission turns what nft says to somebody who is not root into an error that
@@ -126,6 +71,8 @@ func (o *object) outlives(g *automaton.Program) bool {
 		return hasTimed(g)
 	case o.kind == "counter":
 		return slices.Contains(counters(g), o.name)
+	case inPool(o.name):
+		return len(g.Users) > 0
 	}
 	return o.kind == "set" && o.name == blockedSet
 }
@@ -148,7 +95,7 @@ func (w *writer) revoke(name, text string, g *automaton.Program) {
 
 // Loaded implements backend.Backend.
 func (b *Backend) Loaded(ctx context.Context) (*backend.Loaded, error) {
-	l, err := b.list(ctx, "list", "table", "inet", "tirl")
+	l, err := b.all(ctx)
 	if err != nil || l == nil {
 		return nil, err
 	}
@@ -184,7 +131,7 @@ func (b *Backend) Skim(ctx context.Context) (*backend.Loaded, error) {
 
 // Outline implements backend.Skimmer.
 func (b *Backend) Outline(ctx context.Context) (*backend.Loaded, error) {
-	l, err := b.list(ctx, "-t", "list", "table", "inet", "tirl")
+	l, err := b.objects(ctx)
 	if err != nil || l == nil {
 		return nil, err
 	}

@@ -107,7 +107,7 @@ func (e element) about(o *object, g *automaton.Program, door int) (bool, error) 
 		return class == g.Classes[g.Doors[door].Class].ID, err
 	}
 	state, err := parseHandle(e.value)
-	return g.LeadsTo(automaton.State(state), door), err
+	return g.LeadsTo(automaton.State(state), door) || leadsUser(g, state, door), err
 }
 
 // Block implements backend.Operator.
@@ -186,20 +186,7 @@ func (b *Backend) sources(ctx context.Context) (*listing, error) {
 	if err != nil || l == nil {
 		return nil, err
 	}
-	for i := range l.objects {
-		o := &l.objects[i]
-		if !o.ofSources() {
-			continue
-		}
-		full, err := b.list(ctx, "list", o.kind, "inet", "tirl", o.name)
-		if err != nil {
-			return nil, err
-		}
-		if f := full.find(o.name); f != nil {
-			o.elements = f.elements
-		}
-	}
-	return l, nil
+	return l, b.elements(ctx, l, (*object).ofSources)
 }
 
 // grantLeft is how long a source is let in already, by itself or by an
@@ -280,7 +267,7 @@ func (b *Backend) Counters(ctx context.Context, g *automaton.Program) (*backend.
 	if !tells(g) {
 		return nil, nil
 	}
-	l, err := b.list(ctx, "list", "counters", "table", "inet", "tirl")
+	l, err := b.objects(ctx)
 	if err == nil && l == nil {
 		err = backend.ErrNotLoaded
 	}

@@ -136,6 +136,7 @@ func chainNames(g *automaton.Program, fams [2]family) []string {
 			names = append(names, "let_in"+f.digit)
 		}
 	}
+	names = append(names, oneTimeChains(g, fams)...)
 	return append(append(names, eventChains(g)...), "clean")
 }
 

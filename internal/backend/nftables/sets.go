@@ -49,6 +49,7 @@ func sets(g *automaton.Program, fams [2]family) []set {
 		}
 		list = append(list, eventSets(g, f)...)
 	}
+	list = append(list, userSets(g, fams)...)
 	return append(list, set{name: blockedSet, typeof: "meta nfproto", keeps: true})
 }
 
@@ -72,6 +73,7 @@ func staticSets(g *automaton.Program) []set {
 		}
 		stay.add("%s . %s", handle(uint32(s.At)), portKey(s.On))
 	}
+	firstKnocks(g, &first, &stayStarted)
 	service := set{name: "service", typeof: portPart, attrs: "flags interval;"}
 	for _, r := range g.Hidden() {
 		service.add("%s", rangeKey(r))

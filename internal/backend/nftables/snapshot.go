@@ -19,7 +19,7 @@ var _ backend.Snapshotter = (*Backend)(nil)
 // it also reads, the elements with the time that they have left.
 func (b *Backend) Snapshot(ctx context.Context) (*backend.Snapshot, error) {
 	s := &backend.Snapshot{Backend: b.Name()}
-	l, err := b.list(ctx, "list", "table", "inet", "tirl")
+	l, err := b.all(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -38,7 +38,7 @@ func (b *Backend) Restore(ctx context.Context, s *backend.Snapshot, passed time.
 	if err != nil {
 		return fmt.Errorf("read the snapshot of table %s: %w", table, err)
 	}
-	is, err := b.list(ctx, "list", "table", "inet", "tirl")
+	is, err := b.all(ctx)
 	if err != nil {
 		return err
 	}
@@ -144,7 +144,7 @@ func (o *object) stays(other *object) bool {
 		return o.hook() != "" && o.hook() == other.hook()
 	case o.kind == "counter":
 		return true
-	case slices.Contains(grantSets[:], o.name), o.name == blockedSet:
+	case slices.Contains(grantSets[:], o.name), o.name == blockedSet, inPool(o.name):
 		return slices.Equal(o.body, other.body)
 	}
 	return false
