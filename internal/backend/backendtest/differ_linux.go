@@ -11,6 +11,7 @@ import (
 
 	"tirl/internal/automaton"
 	"tirl/internal/port"
+	"tirl/internal/sample"
 )
 
 // Difference is where a kernel and the interpreter disagree about a trace.
@@ -57,6 +58,9 @@ func Differ(ctx context.Context, g *automaton.Program, mk Maker, packets []autom
 	if err != nil {
 		return err
 	}
+	if err := k.Fill(ctx, sample.Values(g, sample.Live)); err != nil {
+		return errors.Join(err, k.Close())
+	}
 	seen, err := k.observe(ctx, packets)
 	if errors.Is(err, ErrNotHere) {
 		// Where the kernel does not let in a flow the rest of the trace cannot be.
@@ -75,6 +79,7 @@ type sights struct {
 	packets []Sight
 	end     Sight
 	final   []final
+	spent   []int // values
 }
 
 // final is where a source stands.
@@ -101,6 +106,9 @@ func (k *Kernel) observe(ctx context.Context, packets []automaton.Packet) (s sig
 		return s, err
 	}
 	s.end.Until = k.Late(0)
+	if s.spent, err = k.Spent(ctx); err != nil {
+		return s, err
+	}
 	for _, p := range packets {
 		f := final{src: p.Src, ttl: p.TTL}
 		if slices.ContainsFunc(s.final, func(o final) bool { return o.src == f.src && o.ttl == f.ttl }) {
@@ -117,13 +125,12 @@ func (k *Kernel) observe(ctx context.Context, packets []automaton.Packet) (s sig
 // differ runs the interpreter with many timings that are consistent with what
 // was measured. What it says must be one thing, and what the kernel did.
 func (s sights) differ(g *automaton.Program, packets []automaton.Packet) error {
-	first, firstEnd := s.interpret(g, packets, 0)
+	first := s.interpret(g, packets, 0)
 	decided := true
 	for seed := uint64(1); seed < timings && decided; seed++ {
-		verdicts, end := s.interpret(g, packets, seed)
-		decided = slices.Equal(verdicts, first) && slices.EqualFunc(end, firstEnd, final.equal)
+		decided = s.interpret(g, packets, seed).equal(first)
 	}
-	told, at := s.tell(packets, first, firstEnd)
+	told, at := s.tell(packets, first)
 	if told == "" {
 		return nil
 	}
@@ -131,8 +138,7 @@ func (s sights) differ(g *automaton.Program, packets []automaton.Packet) error {
 		return ErrUndecided
 	}
 	for seed := uint64(timings); seed < moreTimings; seed++ {
-		verdicts, end := s.interpret(g, packets, seed)
-		if agrees, _ := s.tell(packets, verdicts, end); agrees == "" {
+		if agrees, _ := s.tell(packets, s.interpret(g, packets, seed)); agrees == "" {
 			return nil
 		}
 	}
@@ -141,28 +147,42 @@ func (s sights) differ(g *automaton.Program, packets []automaton.Packet) error {
 
 // tell puts the first difference into words, "" if there is none, and says which
 // packet it is about.
-func (s sights) tell(packets []automaton.Packet, want []automaton.Verdict, end []final) (string, int) {
+func (s sights) tell(packets []automaton.Packet, want run) (string, int) {
 	for i, p := range packets {
-		if got := s.packets[i].Verdict; got != want[i] {
-			return fmt.Sprintf("packet %d, %s from %s: the kernel says %s, the interpreter %s", i+1, p.To, p.Src, got, want[i]), i
+		if got := s.packets[i].Verdict; got != want.verdicts[i] {
+			return fmt.Sprintf("packet %d, %s from %s: the kernel says %s, the interpreter %s", i+1, p.To, p.Src, got, want.verdicts[i]), i
 		}
 	}
 	for i, f := range s.final {
-		if !f.equal(end[i]) {
+		if !f.equal(want.end[i]) {
 			last := len(packets) - 1
 			for packets[last].Src != f.src || packets[last].TTL != f.ttl {
 				last--
 			}
 			return fmt.Sprintf("in the end %s has done %v and holds the classes %v in the kernel, %v and %v in the interpreter",
-				f.src, f.way, f.open, end[i].way, end[i].open), last
+				f.src, f.way, f.open, want.end[i].way, want.end[i].open), last
 		}
+	}
+	if !slices.Equal(s.spent, want.spent) {
+		return fmt.Sprintf("in the end the values %v are spent in the kernel, %v in the interpreter", s.spent, want.spent), len(packets) - 1
 	}
 	return "", 0
 }
 
+// run is what the interpreter made of a trace.
+type run struct {
+	verdicts []automaton.Verdict
+	end      []final
+	spent    []int
+}
+
+func (r run) equal(o run) bool {
+	return slices.Equal(r.verdicts, o.verdicts) && slices.EqualFunc(r.end, o.end, final.equal) && slices.Equal(r.spent, o.spent)
+}
+
 // interpret is one run of the interpreter. Each packet comes at a time at which it
 // may have come to the kernel: the middle of it with seed 0, else one of its ends.
-func (s sights) interpret(g *automaton.Program, packets []automaton.Packet, seed uint64) ([]automaton.Verdict, []final) {
+func (s sights) interpret(g *automaton.Program, packets []automaton.Packet, seed uint64) run {
 	r := rand.New(rand.NewPCG(seed, 0))
 	var now time.Duration
 	when := func(of Sight) time.Duration {
@@ -177,6 +197,10 @@ func (s sights) interpret(g *automaton.Program, packets []automaton.Packet, seed
 		return now
 	}
 	in := automaton.NewInterpreter(g)
+	values := sample.Values(g, sample.Live)
+	for _, v := range values {
+		in.Load(v)
+	}
 	verdicts := make([]automaton.Verdict, len(packets))
 	for i, p := range packets {
 		p.Time = when(s.packets[i])
@@ -187,5 +211,11 @@ func (s sights) interpret(g *automaton.Program, packets []automaton.Packet, seed
 	for i, f := range s.final {
 		end[i] = final{f.src, f.ttl, in.Place(f.src, f.ttl), in.Grants(f.src)}
 	}
-	return verdicts, end
+	did := run{verdicts: verdicts, end: end}
+	for i, v := range values {
+		if !slices.Contains(in.Live(v.User), v.Number) {
+			did.spent = append(did.spent, i)
+		}
+	}
+	return did
 }

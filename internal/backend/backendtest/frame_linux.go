@@ -61,7 +61,7 @@ func (k *Kernel) frame(p automaton.Packet) (lab.Packet, error) {
 	default:
 		return lab.Packet{}, fmt.Errorf("%w: connection state %s", ErrNotHere, p.Conn)
 	}
-	return f, nil
+	return f, k.carry(&f, p)
 }
 
 // continueFlow makes a packet part of a flow that the server let in and answered.

@@ -33,6 +33,7 @@ type Kernel struct {
 	Injector *lab.Injector
 
 	g        *automaton.Program
+	values   []automaton.Value // that were made live
 	observer *lab.Observer
 	start    time.Time
 	tag      uint32
@@ -72,7 +73,7 @@ const (
 const (
 	notrack = `table inet lab_notrack {
 	chain prerouting {
-		type filter hook prerouting priority raw; policy accept;
+		type filter hook prerouting priority raw; policy accept;` + notrackData + `
 		meta l4proto udp @th,64,1 1 notrack
 		meta l4proto tcp @th,32,1 1 notrack
 	}
@@ -194,6 +195,11 @@ func (k *Kernel) Watch(ctx context.Context, packets []automaton.Packet) ([]Sight
 		f, err := k.frame(p)
 		if err != nil {
 			return seen[:i], errors.Join(fmt.Errorf("packet %d: %w", i+1, err), look(i))
+		}
+		if slices.ContainsFunc(sent, func(s shot) bool { return s.Tag == f.Tag }) { // a value again
+			if err := look(i); err != nil {
+				return nil, err
+			}
 		}
 		frames, err := k.cut(f, p.Cut)
 		if err != nil {
@@ -350,7 +356,7 @@ func (k *Kernel) place(loaded *backend.Loaded, src netip.Addr, ttl uint8) ([]por
 		if way != nil {
 			return nil, nil, fmt.Errorf("%s stands at two places", src)
 		}
-		way = k.g.Way(p.State)
+		way = k.g.WayOf(p.State, k.values)
 	}
 	var held []int
 	for i, c := range k.g.Classes {

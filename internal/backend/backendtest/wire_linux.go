@@ -63,6 +63,9 @@ func (k *Kernel) cut(f lab.Packet, how automaton.Cut) ([][]byte, error) {
 	case automaton.Overlapping:
 		pieces = []lab.Piece{{To: 24}, {From: 16, To: 40}, {From: 40}}
 	}
+	if f.Untagged {
+		pieces = cutData(how)
+	}
 	k.cuts++
 	return f.Fragments(k.cuts, pieces...)
 }
