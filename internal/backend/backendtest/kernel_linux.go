@@ -34,6 +34,7 @@ type Kernel struct {
 
 	g        *automaton.Program
 	values   []automaton.Value // that were made live
+	spent    []int             // those of them that were spent before the last step
 	observer *lab.Observer
 	start    time.Time
 	tag      uint32

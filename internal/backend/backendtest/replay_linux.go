@@ -48,6 +48,9 @@ func Replay(ctx context.Context, v *vector.Vector, mk Maker) error {
 		return err
 	}
 	defer k.Close()
+	if err := k.Fill(ctx, v.Values); err != nil {
+		return err
+	}
 	var all []automaton.Packet
 	for _, s := range v.Steps {
 		all = append(all, s.Packets...)
@@ -108,6 +111,11 @@ func (k *Kernel) replayStep(ctx context.Context, s vector.Step, tolerance time.D
 	if err != nil {
 		return fmt.Errorf("line %d: %s: %w", s.Line, s.Text, err)
 	}
+	before := k.spent
+	if k.spent, err = k.Spent(ctx); err != nil {
+		return fmt.Errorf("line %d: %s: %w", s.Line, s.Text, err)
+	}
+	spent := slices.DeleteFunc(slices.Clone(k.spent), func(i int) bool { return slices.Contains(before, i) })
 	if late := k.Late(last.Time); late > tolerance {
 		return Tardy{late}
 	}
@@ -121,6 +129,9 @@ func (k *Kernel) replayStep(ctx context.Context, s vector.Step, tolerance time.D
 	}
 	if !slices.Equal(open, s.Open) {
 		return fmt.Errorf("line %d: %s: in the kernel the classes %v are open to the source, want %v", s.Line, s.Text, open, s.Open)
+	}
+	if !slices.Equal(spent, s.Spent) {
+		return fmt.Errorf("line %d: %s: in the kernel the values %v are spent by it, want %v", s.Line, s.Text, spent, s.Spent)
 	}
 	return nil
 }

@@ -58,8 +58,10 @@ func (b *Backend) Begin(ctx context.Context, marker uint32) error {
 
 // pool runs a transaction on the pool.
 func (b *Backend) pool(ctx context.Context, text string) error {
-	_, err := b.run.Run(ctx, text, "nft", "-f", "-")
-	return permission(discreet(err))
+	if _, err := b.run.Run(ctx, text, "nft", "-f", "-"); err != nil {
+		return permission(discreet(err))
+	}
+	return nil
 }
 
 // discreet takes out of an error what nft repeats of its input: live values.
