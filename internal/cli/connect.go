@@ -109,9 +109,7 @@ func (a *app) connect(cmd *cobra.Command, name string, number uint16, f connectF
 		return err
 	}
 	p := &progress{app: a, host: r.Name, door: door.Name, service: service, line: term.NewLine(a.err, a.getenv), flags: f}
-	conn, err := connect.Dial(ctx, connect.Target{
-		Addrs: addrs, Port: number, Knocks: door.Knocks, Once: door.Once, OpenFor: door.OpenFor, Delay: r.Delay,
-	}, connect.Options{Turn: a.turnFile(r.Name, door.Name), Progress: p.step})
+	conn, err := connect.Dial(ctx, a.target(r, door, addrs, number, -1), connect.Options{Turn: a.turnFile(r.Name, door.Name), Progress: p.step})
 	p.line.Done()
 	if err != nil {
 		return connectFailure(r, door, service, err)

@@ -73,6 +73,9 @@ func (a *app) hosts(flag string) (policy.Hosts, error) {
 		return nil, err
 	}
 	if info, err := os.Stat(file); err == nil && runtime.GOOS != "windows" && info.Mode().IsRegular() && info.Mode().Perm()&0o077 != 0 {
+		if hosts.HasSecrets() {
+			return nil, fail(exitFailed, fmt.Errorf("others on this machine can read the secrets in %s (mode %04o)", file, info.Mode().Perm()), "chmod 600 "+file)
+		}
 		a.warn("others on this machine can read the knocks in %s (mode %04o)", file, info.Mode().Perm())
 		a.hint("chmod 600 %s", file)
 	}

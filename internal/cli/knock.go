@@ -18,6 +18,9 @@ import (
 // lost SYN is sent again.
 const verifyTimeout = 2500 * time.Millisecond
 
+// maxBlock bounds --from-block: nobody knocks as often.
+const maxBlock = 1<<31 - 1
+
 type knockFlags struct {
 	policy, hosts  string
 	delay          time.Duration
@@ -25,6 +28,8 @@ type knockFlags struct {
 	quiet, verbose bool
 	payload        string
 	verify         string
+	opened         bool
+	fromBlock      int
 }
 
 func (a *app) knockCommand() *cobra.Command {
@@ -44,6 +49,11 @@ All addresses of the host are knocked at, IPv4 and IPv6, since a connection may
 then use any of them. A TCP knock is a single SYN. A hidden host does not answer:
 only --verify, which connects to a port, tells whether a door has opened. No
 privilege is needed.
+
+A door of the hosts file may be opened by values that work once. Knocking then
+goes on until a TCP service of the door can be reached; what works next time is
+counted in ~/.local/state/tirl. Where nothing can be reached, or the door opens
+for one connection, tell with --opened that it has opened.
 
 Messages go to standard error.`,
 		Example: `  tirl knock web ssh && ssh web
@@ -69,6 +79,9 @@ Messages go to standard error.`,
 			} else if f.delay < 0 {
 				return usage("tirl knock --delay 100ms HOST ...", "--delay %s is negative", f.delay)
 			}
+			if cmd.Flags().Changed("from-block") && (f.fromBlock < 0 || f.fromBlock > maxBlock) {
+				return usage("tirl knock --from-block 3 HOST", "--from-block %d is not between 0 and %d", f.fromBlock, maxBlock)
+			}
 			return a.knock(cmd, args[0], args[1:], f)
 		}),
 	}
@@ -82,6 +95,9 @@ Messages go to standard error.`,
 	cmd.Flags().BoolVarP(&f.verbose, "verbose", "v", false, "print each knock")
 	cmd.Flags().StringVar(&f.payload, "payload", "", "one `byte` in each UDP knock, for networks that lose empty datagrams")
 	cmd.Flags().StringVar(&f.verify, "verify", "", "then connect to this TCP `port`, and fail if it is not open")
+	cmd.Flags().BoolVar(&f.opened, "opened", false, "do not knock: what was sent last has opened the one-time door")
+	cmd.Flags().IntVar(&f.fromBlock, "from-block", -1, "go on at this `block` of one-time values, as the host says")
+	cmd.Flags().Lookup("from-block").DefValue = ""
 	return cmd
 }
 
@@ -111,6 +127,15 @@ func (a *app) knock(cmd *cobra.Command, host string, what []string, f knockFlags
 		opts.Delay = -1
 	default:
 		opts.Delay = f.delay
+	}
+	door, err := oneTimeDoor(r, what)
+	switch {
+	case err != nil:
+		return err
+	case door != nil && f.policy == "":
+		return a.knockOnce(cmd, r, *door, opts, verify, f)
+	case f.opened || f.fromBlock >= 0:
+		return usage("", "--opened and --from-block are for doors of the hosts file whose values work once")
 	}
 	knocks, once, err := a.knocks(r, what, f.policy, f.hosts)
 	if err != nil {

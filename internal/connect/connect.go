@@ -155,7 +155,7 @@ func Dial(ctx context.Context, t Target, opts Options) (net.Conn, error) {
 			}
 			finish := done
 			done = func() {}
-			return sweep(ctx, conn, values, left, t.options(nth(0)), finish), nil
+			return t.sweep(ctx, conn, values, left, finish), nil
 		}
 		if ctx.Err() != nil {
 			return nil, failure(ctx, n+1, last)

@@ -49,23 +49,27 @@ func (t Target) knock(ctx context.Context, values Values, n int, how knock.Optio
 	if err != nil {
 		return err
 	}
-	addrs := t.Addrs
-	if t.OneTime != nil {
-		addrs = OfEachFamily(addrs, n)
-		if len(v.Knocks) == 1 && !t.Once {
-			v.Knocks = slices.Repeat(v.Knocks, copies)
-			if how.Delay > 0 {
-				how.Delay = max(how.Delay/10, time.Millisecond)
-			}
-		}
-	}
-	return v.Send(ctx, addrs, how)
+	return t.Send(ctx, v, n, how)
 }
 
-// OfEachFamily chooses an address of each family, another one for each attempt. The
+// Send sends a volley as attempt n, from 0, does.
+func (t Target) Send(ctx context.Context, v knock.Volley, n int, how knock.Options) error {
+	if t.OneTime == nil {
+		return v.Send(ctx, t.Addrs, how)
+	}
+	if len(v.Knocks) == 1 && !t.Once {
+		v.Knocks = slices.Repeat(v.Knocks, copies)
+		if how.Delay > 0 {
+			how.Delay = max(how.Delay/10, time.Millisecond)
+		}
+	}
+	return v.Send(ctx, ofEachFamily(t.Addrs, n), how)
+}
+
+// ofEachFamily chooses an address of each family, another one for each attempt. The
 // knocks to two addresses of one family come from one source, and those of a
 // one-time sequence must not come twice.
-func OfEachFamily(addrs []netip.Addr, n int) (chosen []netip.Addr) {
+func ofEachFamily(addrs []netip.Addr, n int) (chosen []netip.Addr) {
 	var families [2][]netip.Addr
 	for _, a := range addrs {
 		if a.Is4() {
@@ -98,17 +102,19 @@ func (s sweeping) Close() error {
 // sweep sends once more what was on the wire, while the connection is in use
 // already, and then calls done. If it is interrupted that is left for the next
 // connection.
-func sweep(ctx context.Context, conn net.Conn, values Values, left []knock.Volley, how knock.Options, done func()) net.Conn {
+func (t Target) sweep(ctx context.Context, conn net.Conn, values Values, left []knock.Volley, done func()) net.Conn {
 	tcp, ok := conn.(*net.TCPConn)
 	if len(left) == 0 || !ok {
 		done()
 		return conn
 	}
+	// To the address that can be reached.
+	t.Addrs = []netip.Addr{tcp.RemoteAddr().(*net.TCPAddr).AddrPort().Addr().Unmap()}
 	swept := make(chan struct{})
 	go func() {
 		defer close(swept)
 		defer done()
-		if Sweep(ctx, []netip.Addr{tcp.RemoteAddr().(*net.TCPAddr).AddrPort().Addr().Unmap()}, left, how) == nil {
+		if t.SendAgain(ctx, left) == nil {
 			// What could not be noted is sent again the next time.
 			_ = values.Swept()
 		}
@@ -116,13 +122,14 @@ func sweep(ctx context.Context, conn net.Conn, values Values, left []knock.Volle
 	return sweeping{tcp, swept}
 }
 
-// Sweep sends volleys one after another.
-func Sweep(ctx context.Context, addrs []netip.Addr, left []knock.Volley, how knock.Options) error {
+// SendAgain sends volleys once more, one after another.
+func (t Target) SendAgain(ctx context.Context, left []knock.Volley) error {
+	how := t.options(nth(0))
 	for i, v := range left {
 		if i > 0 {
-			pause(ctx, max(how.Delay, time.Millisecond))
+			pause(ctx, how.Delay)
 		}
-		if err := v.Send(ctx, addrs, how); err != nil {
+		if err := v.Send(ctx, ofEachFamily(t.Addrs, 0), how); err != nil {
 			return err
 		}
 	}

@@ -1,6 +1,7 @@
 package counter
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -8,13 +9,13 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/rogpeppe/go-internal/lockedfile"
 
 	"tirl/internal/atomicfile"
 	"tirl/internal/filelock"
 	"tirl/internal/knock"
-	"tirl/internal/onetime"
 )
 
 // Counter is the state of one ticket, which this process alone may change until it
@@ -28,8 +29,11 @@ type Counter struct {
 
 	file, place string
 	lock        *lockedfile.File
-	from        *uint64 // where a person wants to go on, instead of where the state says
-	tried       int     // attempts since it was opened
+	from        *uint64  // where a person wants to go on, instead of where the state says
+	numbers     []uint64 // of this try, once it has begun
+	tried       int      // attempts of it
+	last        *uint64  // the number of the last of them
+	written     []byte   // what the file has
 }
 
 // record is the file.
@@ -38,6 +42,9 @@ type record struct {
 	State
 	Place string `json:"place"`
 }
+
+// maxNumber bounds numbers, far from where they would overflow.
+const maxNumber = 1 << 48
 
 // maxRecord bounds what is read of a file.
 const maxRecord = 1 << 16
@@ -66,26 +73,37 @@ func (c *Counter) read() error {
 	c.place = place(c.lock.File)
 	text, err := os.ReadFile(c.file)
 	if errors.Is(err, fs.ErrNotExist) {
-		c.Next = c.Start
+		c.begin(c.Start)
 		return nil
 	}
 	var r record
-	switch {
-	case err != nil:
-	case len(text) > maxRecord:
-		err = fmt.Errorf("%d bytes", len(text))
-	default:
-		err = json.Unmarshal(text, &r)
-	}
-	if err == nil && r.Format != 1 {
-		err = fmt.Errorf("format %d is unknown", r.Format)
+	if err == nil {
+		r, err = parse(text)
 	}
 	if err != nil {
 		return &DamagedError{c.file, err}
 	}
-	c.State, c.Copied = r.State, r.Place != c.place
+	c.State, c.Copied, c.written = r.State, r.Place != c.place, text
 	c.begin(c.Start)
 	return nil
+}
+
+func parse(text []byte) (r record, err error) {
+	if len(text) > maxRecord {
+		return r, fmt.Errorf("%d bytes are too many", len(text))
+	}
+	if err := json.Unmarshal(text, &r); err != nil {
+		return r, err
+	}
+	switch {
+	case r.Format != 1:
+		return r, fmt.Errorf("format %d is unknown", r.Format)
+	case len(r.Next) == 0 || len(r.Next) > maxCandidates || len(r.Sent) > maxSent || len(r.Left) > maxSent:
+		return r, errors.New("it is not of this program")
+	case slices.Max(slices.Concat(r.Next, r.Sent, r.Left)) > maxNumber:
+		return r, errors.New("nobody knocks as often")
+	}
+	return r, nil
 }
 
 // DamagedError says that nobody knows any more which numbers were used.
@@ -98,19 +116,25 @@ func (e *DamagedError) Error() string { return fmt.Sprintf("read the count in %s
 
 func (e *DamagedError) Unwrap() error { return e.err }
 
-// write replaces the file.
+// write replaces the file, unless it would stay as it is: who tries for hours in
+// vain wears out no disk.
 func (c *Counter) write() error {
 	text, err := json.Marshal(record{1, c.State, c.place})
 	if err != nil {
 		return err
 	}
+	text = append(text, '\n')
+	if bytes.Equal(text, c.written) {
+		return nil
+	}
 	f, err := atomicfile.Create(c.file, 0o600)
 	if err == nil {
-		err = f.Commit(append(text, '\n'))
+		err = f.Commit(text)
 	}
 	if err != nil {
 		return fmt.Errorf("keep count of what was used: %w", err)
 	}
+	c.written = text
 	return nil
 }
 
@@ -134,47 +158,52 @@ func (c *Counter) FromBlock(block uint64) {
 	c.from = &first
 }
 
-func (c *Counter) candidates() []uint64 {
-	if c.from != nil {
-		return onetime.Candidates(*c.from, c.Pool)
-	}
-	return c.State.Candidates(c.Pool)
-}
-
-// Attempts is how many attempts try everything.
-func (c *Counter) Attempts() int { return len(order(c.candidates())) }
-
-// Another gives the packets of the next attempt.
+// Another gives the packets of the next attempt. The first one begins a try.
 func (c *Counter) Another() (knock.Volley, error) {
-	numbers := order(c.candidates())
-	i := numbers[c.tried%len(numbers)]
+	if c.numbers == nil {
+		at := c.State
+		if c.from != nil {
+			at.Next = []uint64{*c.from}
+		}
+		c.numbers = at.order(c.Pool)
+		c.Tries++
+	}
+	c.last = &c.numbers[c.tried%len(c.numbers)]
 	c.tried++
-	all, err := c.send(i)
+	all, err := c.send(*c.last)
 	return all[0], err
 }
 
 // Unseen gives the packets of a knock whose success nobody will tell: those of one
 // number, or of two where both at once do no harm.
 func (c *Counter) Unseen(both bool) ([]knock.Volley, error) {
-	return c.send(c.State.unseen(c.candidates(), both)...)
-}
-
-// Opened notes that the number that was sent last has opened the door, and gives the
-// packets that are to be sent once more.
-func (c *Counter) Opened() ([]knock.Volley, error) {
-	if len(c.Sent) == 0 {
-		return nil, ErrNothingSent
+	if c.from != nil {
+		c.Last = c.from
+		return c.send(*c.from)
 	}
-	c.Confirm(c.Sent[len(c.Sent)-1], c.Pool)
-	var left []knock.Volley
-	for _, i := range c.Left() {
-		left = append(left, c.Volley(i))
-	}
-	return left, c.write()
+	return c.send(c.State.Unseen(c.Pool, both)...)
 }
 
 // ErrNothingSent says that there is nothing that could have opened a door.
 var ErrNothingSent = errors.New("nothing was sent that is not confirmed")
+
+// Opened notes that the number that was sent last has opened the door, and gives the
+// packets that are to be sent once more.
+func (c *Counter) Opened() ([]knock.Volley, error) {
+	if c.last == nil {
+		c.last = c.Last
+	}
+	if c.last == nil {
+		return nil, ErrNothingSent
+	}
+	c.Confirm(*c.last, c.Pool)
+	c.last, c.numbers, c.tried = nil, nil, 0
+	var left []knock.Volley
+	for _, n := range c.left() {
+		left = append(left, c.Volley(n))
+	}
+	return left, c.write()
+}
 
 // Swept notes that all that Opened gave was sent.
 func (c *Counter) Swept() error {
