@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"cmp"
 	"math"
 	"net/netip"
 	"slices"
@@ -27,7 +28,8 @@ type Guess struct {
 type Door struct {
 	Name string
 	// Bits is the logarithm of the number of sequences of the door's length: what
-	// there is to guess if the knocks were chosen at random.
+	// there is to guess if the knocks were chosen at random. Of a door that has users
+	// only they are those of the weakest.
 	Bits float64
 	// Pattern is what makes them easier; its Text is empty if none was found. Guess
 	// is for somebody who tries sequences of this pattern first.
@@ -35,6 +37,15 @@ type Door struct {
 	Guess
 	Addresses float64 // ManyAddresses, or those of the door's from if they are fewer
 	Shared    Shared
+	Users     []User
+}
+
+// User is what is to be said of a user's values.
+type User struct {
+	Name string
+	Kind policy.OneTime
+	Bits float64 // policy.Live.Bits
+	Span Span    // to guess one, at the line's rate: no bucket holds tokens up
 }
 
 // Shared is the longest beginning that a door shares with another: who owns the
@@ -52,14 +63,19 @@ func Of(p *policy.Policy) Report {
 	if p.Knocking.MatchTTL {
 		r.Buckets = bucketsByTTL
 	}
+	live := p.Live()
 	for i := range p.Doors {
 		d := &p.Doors[i]
+		if len(d.Knocks) == 0 {
+			r.Doors[i] = usersOnly(d, live)
+			continue
+		}
 		each := space.Each(d.Knocks)
 		t := Target{
 			Knocks: len(d.Knocks), Bits: each * float64(len(d.Knocks)), First: each,
 			Once: d.Once, Stay: p.Knocking.Duplicates == policy.IgnoreDuplicates,
 		}
-		out := Door{Name: d.Name, Bits: t.Bits, Addresses: addresses(d.From)}
+		out := Door{Name: d.Name, Bits: t.Bits, Addresses: addresses(d.From), Users: usersOf(d, live)}
 		if found := policy.PatternOf(d.Knocks); found.Text != "" && found.Bits < t.Bits {
 			out.Pattern = found
 			t.Bits, t.First = found.Bits, min(found.First, found.Bits)
@@ -75,6 +91,24 @@ func Of(p *policy.Policy) Report {
 	share(p.Doors, r.Doors, space)
 	r.Services = services(p.Doors, r.Doors)
 	return r
+}
+
+// usersOf audits the users of a door. Each packet tries one value at most.
+func usersOf(d *policy.Door, live policy.Live) []User {
+	var all []User
+	for _, u := range d.Users {
+		bits := live.Bits(u)
+		all = append(all, User{u.Name, u.Kind, bits, Span(math.Exp2(bits-1) / LineRate)})
+	}
+	return all
+}
+
+// usersOnly is a door that is as strong as its weakest user.
+func usersOnly(d *policy.Door, live policy.Live) Door {
+	out := Door{Name: d.Name, Addresses: addresses(d.From), Users: usersOf(d, live)}
+	weakest := slices.MinFunc(out.Users, func(a, b User) int { return cmp.Compare(a.Bits, b.Bits) })
+	out.Bits, out.Guess = weakest.Bits, Guess{weakest.Span, weakest.Span, weakest.Span}
+	return out
 }
 
 // addresses counts the sources that a from admits, up to ManyAddresses: IPv4
@@ -97,9 +131,11 @@ func addresses(from []netip.Prefix) float64 {
 // share finds the beginnings that doors have in common. In sorted order a
 // sequence has its longest with a neighbour.
 func share(doors []policy.Door, out []Door, space policy.Space) {
-	order := make([]int, len(doors))
-	for i := range order {
-		order[i] = i
+	var order []int
+	for i, d := range doors {
+		if len(d.Knocks) > 0 {
+			order = append(order, i)
+		}
 	}
 	slices.SortStableFunc(order, func(a, b int) int {
 		return slices.CompareFunc(doors[a].Knocks, doors[b].Knocks, port.Port.Compare)

@@ -25,7 +25,16 @@ type doorAudit struct {
 	guessReport                  // of a guesser who tries the pattern first
 	ManyAddresses float64        `json:"guess_addresses"`
 	Shared        *sharedReport  `json:"shared"`
-	Replay        bool           `json:"replay"`
+	Replay        bool           `json:"replay"` // who has seen the knocks can send them again
+	Users         []userAudit    `json:"users,omitempty"`
+}
+
+// userAudit is of somebody whose values open the door once each.
+type userAudit struct {
+	Name string         `json:"name"`
+	Kind policy.OneTime `json:"one_time"`
+	Bits float64        `json:"bits"`
+	Time float64        `json:"guess_seconds"`
 }
 
 type patternReport struct {
@@ -78,6 +87,9 @@ func guessOf(g audit.Guess) guessReport {
 
 func doorAuditOf(d audit.Door) doorAudit {
 	out := doorAudit{Bits: inBits(d.Bits), guessReport: guessOf(d.Guess), ManyAddresses: d.Addresses, Replay: true}
+	for _, u := range d.Users {
+		out.Users = append(out.Users, userAudit{u.Name, u.Kind, inBits(u.Bits), inSeconds(u.Span)})
+	}
 	if d.Pattern.Text != "" {
 		out.Pattern = &patternReport{d.Pattern.Text, inBits(d.Pattern.Bits)}
 	}
@@ -139,8 +151,18 @@ func (a *app) printDoor(door *policy.Door, d audit.Door, style term.Style) {
 	if door.Once {
 		opens = "once"
 	}
-	fmt.Fprintf(a.out, "%s %s opens %s %s after %s (%s)\n", style.Bold("door"), style.Bold(door.Name), ranges(door.Opens), opens,
-		plural(len(door.Knocks), "knock"), strings.Join(protocols(door), ", "))
+	after := fmt.Sprintf("after %s (%s)", plural(len(door.Knocks), "knock"), strings.Join(protocols(door), ", "))
+	if len(door.Knocks) == 0 {
+		after = "to its users"
+	}
+	fmt.Fprintf(a.out, "%s %s opens %s %s %s\n", style.Bold("door"), style.Bold(door.Name), ranges(door.Opens), opens, after)
+	for _, u := range d.Users {
+		fmt.Fprintf(a.out, "  user %s has a %s of %.0f bits for each time: guessed in %s\n", u.Name, u.Kind, u.Bits, u.Span)
+	}
+	if len(door.Knocks) == 0 {
+		fmt.Fprintln(a.out)
+		return
+	}
 	switch {
 	case d.Pattern.Text != "":
 		fmt.Fprintf(a.out, "  about %.0f bits: %s (at most %.0f, if chosen at random)\n", d.Pattern.Bits, d.Pattern.Text, d.Bits)
@@ -185,7 +207,7 @@ func thousands(n int) string {
 
 // protocols are those of the door's knocks.
 func protocols(door *policy.Door) []string {
-	var names []string
+	names := []string{}
 	for _, k := range door.Knocks {
 		names = append(names, k.Proto.String())
 	}

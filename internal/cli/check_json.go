@@ -65,10 +65,12 @@ func (r *report) json() reportJSON {
 	out.Services = serviceReports(found.Services)
 	for i, d := range found.Doors {
 		door := &r.doc.policy.Doors[i]
-		out.Doors = append(out.Doors, doorReport{
+		report := doorReport{
 			Name: d.Name, Opens: rangeNames(door.Opens), OpenFor: door.OpenFor.Seconds(), Knocks: len(door.Knocks),
 			Protocols: protocols(door), From: len(door.From) > 0, doorAudit: doorAuditOf(d),
-		})
+		}
+		report.Replay = len(door.Knocks) > 0
+		out.Doors = append(out.Doors, report)
 	}
 	return out
 }
