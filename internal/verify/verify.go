@@ -72,6 +72,9 @@ const defaultMaxStates = 1_000_000
 
 // Verify holds a ruleset against a policy.
 func Verify(g *automaton.Program, rs *ruleset.Ruleset, o Options) Result {
+	if len(g.Users) > 0 {
+		return Result{Unproved: errUsers}
+	}
 	r := Result{Proved: true, Assumptions: o.Scope.Assumptions()}
 	if o.MaxStates == 0 {
 		o.MaxStates = defaultMaxStates
@@ -171,6 +174,8 @@ func verifyFamily(family ruleset.Family, g *automaton.Program, rs *ruleset.Rules
 	}
 	return Result{Unproved: err, States: states}
 }
+
+var errUsers = errors.New("one-time knocks are not covered")
 
 var errUnconfirmed = errors.New("the two seem to differ, but no sequence of packets was found that shows it")
 
