@@ -48,8 +48,12 @@ func (e *Engine) Apply(ctx context.Context, in Input) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	defer l.unlock()
+	defer e.finish(ctx, l)
+	return e.apply(ctx, l, in)
+}
 
+// apply is Apply with the lock.
+func (e *Engine) apply(ctx context.Context, l *lock, in Input) (Result, error) {
 	if err := e.free(); err != nil {
 		return Result{}, err
 	}

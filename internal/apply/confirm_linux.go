@@ -28,7 +28,7 @@ func (e *Engine) Confirm(ctx context.Context, s *session.Session, force bool) (R
 	if err != nil {
 		return Result{}, err
 	}
-	defer l.unlock()
+	defer e.finish(ctx, l)
 	p, err := e.underWay()
 	switch {
 	case err != nil:
@@ -59,7 +59,7 @@ func (e *Engine) proved(ctx context.Context, id, how string) error {
 	if err != nil {
 		return err
 	}
-	defer l.unlock()
+	defer e.finish(ctx, l)
 	p, err := e.underWay()
 	if err != nil || p == nil || p.ID != id || !p.Loaded {
 		return err
@@ -100,7 +100,7 @@ func (e *Engine) Rollback(ctx context.Context) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	defer l.unlock()
+	defer e.finish(ctx, l)
 	p, err := e.underWay()
 	if err != nil {
 		return Result{}, err

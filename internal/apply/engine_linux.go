@@ -47,6 +47,9 @@ type Engine struct {
 	// then what the kernel lists. Its error is a *verify.NotProvedError if they do not, or
 	// if that cannot be told. listed: the rules are as the kernel lists them. nil: nothing is proved.
 	Prove func(g *automaton.Program, backend string, rules backend.Ruleset, listed bool) error
+	// Warn is told what is wrong with the pools of users, which no command fails by; nil:
+	// nobody is.
+	Warn func(error)
 	// Patience is how long to wait for another tirl to finish; 0 means 10 s.
 	Patience time.Duration
 }

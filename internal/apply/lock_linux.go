@@ -23,8 +23,9 @@ var ErrBusy = errors.New("another tirl is at work")
 // lock is the exclusive right to change this host's rules, a flock(2) that ends
 // with its process.
 type lock struct {
-	file *os.File
-	path string
+	file     *os.File
+	path     string
+	refilled bool // the pools of users are seen to
 }
 
 func (e *Engine) runDir() string { return filepath.Join(e.Root, "/run/tirl") }

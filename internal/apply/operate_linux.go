@@ -17,7 +17,7 @@ func (e *Engine) Operate(ctx context.Context, f func([]backend.Operator, *Status
 	if err != nil {
 		return err
 	}
-	defer l.unlock()
+	defer e.finish(ctx, l)
 	s, err := e.Status(ctx)
 	if err != nil {
 		return err

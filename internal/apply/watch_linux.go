@@ -110,7 +110,7 @@ func (w *watchdog) rollback(ctx context.Context, why string) error {
 	l, err := w.e.lock(ctx)
 	switch {
 	case err == nil:
-		defer l.unlock()
+		defer w.e.finish(ctx, l)
 		if err := l.lend(true); err != nil {
 			return err
 		}

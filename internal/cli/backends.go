@@ -116,6 +116,11 @@ func (a *app) compile(policyFlag, backendFlag string) (*program, error) {
 	if err != nil {
 		return nil, err
 	}
+	return a.compiled(d, backendFlag)
+}
+
+// compiled does that for a document.
+func (a *app) compiled(d *document, backendFlag string) (*program, error) {
 	name, err := backendName(d.policy, backendFlag)
 	if err != nil {
 		return nil, err

@@ -40,6 +40,7 @@ func (a *app) linuxCommands() []*cobra.Command {
 		a.doctorCommand(),
 		a.demoCommand(),
 		a.exportCommand(),
+		a.userCommand(),
 		a.installCommand(),
 		a.uninstallCommand(),
 	}
@@ -58,6 +59,7 @@ func (a *app) engine() *apply.Engine {
 		Adopt:   adoptAll,
 		Boots:   boots{a.dir},
 		Prove:   a.prove,
+		Warn:    func(err error) { a.warn("%v", err) },
 		Conns: func(services ...port.Range) ([]session.Conn, error) {
 			return session.List(os.DirFS("/"), services...)
 		},

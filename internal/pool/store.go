@@ -150,6 +150,16 @@ func (d Dir) List(dir string) ([]string, error) {
 	return names, err
 }
 
+// Used says whether there is anything in the store.
+func (d Dir) Used() bool {
+	for _, dir := range []string{keysArea, usersArea} {
+		if names, err := d.List(dir); err != nil || len(names) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
 // KeyName names the file of a user's secret, for Dir.Path.
 func KeyName(door, user string) string { return keysArea + "/" + door + "." + user }
 
