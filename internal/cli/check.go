@@ -17,6 +17,7 @@ import (
 type checkFlags struct {
 	policy, backend string
 	noHost, asJSON  bool
+	keys            bool
 }
 
 func (a *app) checkCommand() *cobra.Command {
@@ -31,6 +32,9 @@ own knocks; and what the backend cannot do. Then say how strong each door is:
 its bits, what makes its knocks easier to guess, and how long it takes to guess
 them blindly, from one address and from ten thousand. docs/audit.md has the
 arithmetic.
+
+As root it looks at the secrets of users too: whether there is one for each, whether
+others could read it, and whether it is of the parameters that the policy has.
 
 It needs no root, changes nothing, and exits with 4 if there are errors.`,
 		Example: `  tirl check
@@ -50,6 +54,7 @@ It needs no root, changes nothing, and exits with 4 if there are errors.`,
 	policyFlag(cmd, &f.policy)
 	backendFlag(cmd, &f.backend)
 	cmd.Flags().BoolVar(&f.noHost, "no-host", false, "judge the policy alone: it is for another host")
+	cmd.Flags().BoolVar(&f.keys, "keys", false, "fail if the secrets of users cannot be looked at")
 	jsonFlag(cmd, &f.asJSON)
 	return cmd
 }
@@ -125,6 +130,9 @@ func (a *app) examine(f checkFlags) (*report, error) {
 	}
 	r.program, r.judgement = g, judge(d, g, name)
 	d.found = append(d.found, r.judgement.found...)
+	if !f.noHost {
+		d.found = append(d.found, a.keyFindings(d, g, f.keys)...)
+	}
 	d.found.Sort()
 	for _, k := range asked(name) {
 		problems := k.New(nil).Check(g)

@@ -59,7 +59,7 @@ The exit status is 5 if there is more than notes, or if a knock never came.`,
 			if door != "" {
 				return a.listen(cmd.Context(), s.Program, door, limit)
 			}
-			return a.diagnoseHost(cmd.Context(), s, asJSON)
+			return a.diagnoseHost(cmd.Context(), s, policyFile, asJSON)
 		}),
 	}
 	policyFlag(cmd, &policyFile)
@@ -104,13 +104,20 @@ func (a *app) gather(ctx context.Context, firewall bool) doctor.Facts {
 }
 
 // diagnoseHost prints findings.
-func (a *app) diagnoseHost(ctx context.Context, s doctor.Subject, asJSON bool) error {
+func (a *app) diagnoseHost(ctx context.Context, s doctor.Subject, policyFile string, asJSON bool) error {
 	facts := a.gather(ctx, s.Program != nil && s.Program.Firewall)
 	if err := ctx.Err(); err != nil {
 		return err
 	}
 	found := doctor.Judge(s, facts)
 	var err error
+	if s.Backend != "" && s.Program != nil && len(s.Program.Users) > 0 {
+		users, err := a.userInfos(ctx, policyFile)
+		if err != nil {
+			facts.Unread = append(facts.Unread, err)
+		}
+		found = append(found, userTroubles(users)...)
+	}
 	if asJSON {
 		err = a.printJSON(newDoctorJSON(s, found, facts.Unread))
 	} else {

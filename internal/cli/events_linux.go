@@ -52,7 +52,7 @@ With --follow it goes on until Ctrl-C. The doors work whether anybody reads or n
 				return err
 			}
 			defer r.Close()
-			return a.printEvents(cmd.Context(), r, g, asJSON)
+			return a.printEvents(cmd.Context(), r, g, a.spender(cmd.Context(), g), asJSON)
 		}),
 	}
 	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on with what happens from now on")
@@ -103,9 +103,11 @@ type eventJSON struct {
 	Source  string    `json:"source"`
 	Service string    `json:"service,omitempty"`
 	Doors   []string  `json:"doors,omitempty"` // that open the service
+	User    string    `json:"user,omitempty"`  // who opened it with a value that works once
+	Value   *uint64   `json:"value,omitempty"` // and which
 }
 
-func (a *app) printEvents(ctx context.Context, r events.Reader, g *automaton.Program, asJSON bool) error {
+func (a *app) printEvents(ctx context.Context, r events.Reader, g *automaton.Program, users *spender, asJSON bool) error {
 	for {
 		e, err := r.Next(ctx)
 		if errors.Is(err, io.EOF) || errors.Is(err, context.Canceled) {
@@ -114,13 +116,19 @@ func (a *app) printEvents(ctx context.Context, r events.Reader, g *automaton.Pro
 		if err != nil {
 			return err
 		}
-		if err := a.print(eventLine(e, g, asJSON)); err != nil {
+		var by *spent
+		if e.Kind == backend.EventOpened {
+			if who, ok := users.who(e.Source, e.Time); ok {
+				by = &who
+			}
+		}
+		if err := a.print(eventLine(e, g, by, asJSON)); err != nil {
 			return err
 		}
 	}
 }
 
-func eventLine(e events.Event, g *automaton.Program, asJSON bool) string {
+func eventLine(e events.Event, g *automaton.Program, by *spent, asJSON bool) string {
 	var doors []string
 	for _, d := range g.Doors {
 		for _, r := range g.Classes[d.Class].Services {
@@ -135,6 +143,9 @@ func eventLine(e events.Event, g *automaton.Program, asJSON bool) string {
 		if e.To.Number != 0 {
 			out.Service = e.To.String()
 		}
+		if by != nil {
+			out.User, out.Value, out.Doors = by.User, &by.value, []string{by.Door}
+		}
 		line, err := json.Marshal(out)
 		if err != nil {
 			return err.Error() + "\n" // strings and times can be marshalled
@@ -142,6 +153,8 @@ func eventLine(e events.Event, g *automaton.Program, asJSON bool) string {
 		return string(line) + "\n"
 	}
 	switch {
+	case by != nil:
+		return fmt.Sprintf("%s (%s, value %d of %s)\n", e, by.Door, by.value, by.User)
 	case len(doors) == 0:
 		return e.String() + "\n"
 	case len(doors) > mostNames:

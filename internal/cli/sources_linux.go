@@ -157,7 +157,17 @@ func (a *app) printSources(v *view) error {
 	}
 	fmt.Fprintf(w, "let in:   %d\n", len(v.grants))
 	for _, g := range v.grants {
-		line(g.addr.String(), g.name(), left(g.left))
+		who := ""
+		if by, _ := openedBy(v.users, g.addr, g.doors); by != nil {
+			who = fmt.Sprintf("by %s, value %d", by.User, by.value)
+		}
+		line(g.addr.String(), g.name(), left(g.left), who)
+	}
+	if len(v.users) > 0 {
+		fmt.Fprintf(w, "users:    %d\n", len(v.users))
+	}
+	for _, i := range v.users {
+		line(i.User, i.Door, fmt.Sprintf("%d of %d values", i.Live, i.Pool), "last used: "+lastUse(i))
 	}
 	return w.Flush()
 }

@@ -27,6 +27,7 @@ type statusJSON struct {
 	Errors     []string     `json:"errors"`
 	Sources    []sourceJSON `json:"sources"`
 	Grants     []grantJSON  `json:"grants"`
+	Users      []userJSON   `json:"users"`
 }
 
 type sourceJSON struct {
@@ -48,12 +49,16 @@ type grantJSON struct {
 	Services []string `json:"services"`
 	Doors    []string `json:"doors"` // one of them was knocked at
 	Left     *float64 `json:"left_seconds"`
+	// User and Value are by what the source came in last, if by one-time values.
+	User  string  `json:"user,omitempty"`
+	Value *uint64 `json:"value,omitempty"`
 }
 
 func (v *view) json() statusJSON {
 	out := statusJSON{
 		Active: v.Active(), Backend: v.Backend, Flushed: v.Flushed != nil, Rebooted: v.Rebooted, Drifted: v.Drifted,
 		Others: append([]string{}, v.Others...), Errors: []string{}, Sources: []sourceJSON{}, Grants: []grantJSON{},
+		Users: usersJSON(v.users),
 	}
 	for _, err := range v.Unread {
 		out.Errors = append(out.Errors, err.Error())
@@ -78,6 +83,9 @@ func (v *view) json() statusJSON {
 		item := grantJSON{Source: g.addr.String(), Services: []string{}, Doors: names(g.doors), Left: seconds(g.left)}
 		if g.class != nil {
 			item.Services = rangeNames(g.class.Services)
+		}
+		if by, _ := openedBy(v.users, g.addr, g.doors); by != nil {
+			item.User, item.Value = by.User, &by.value
 		}
 		out.Grants = append(out.Grants, item)
 	}

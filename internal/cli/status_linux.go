@@ -10,6 +10,7 @@ import (
 	"tirl/internal/apply"
 	"tirl/internal/automaton"
 	"tirl/internal/policy"
+	"tirl/internal/pool"
 )
 
 func (a *app) statusCommand() *cobra.Command {
@@ -51,7 +52,7 @@ The exit status is 3 if nothing is loaded, and 5 if somebody has changed the rul
 			if err != nil {
 				return a.explainFailure(err)
 			}
-			v := a.view(s, policyFile)
+			v := a.withUsers(cmd.Context(), a.view(s, policyFile))
 			switch {
 			case asMetrics:
 				return a.printMetrics(cmd.Context(), v)
@@ -86,6 +87,7 @@ type view struct {
 	change  fileChange
 	sources []source
 	grants  []grant
+	users   []pool.Info
 }
 
 // fileChange says how the policy file compares with what is loaded.
@@ -175,6 +177,7 @@ func (a *app) printStatus(v *view) error {
 	if err := a.printSources(v); err != nil {
 		return err
 	}
+	a.userHints(v.users)
 	if v.change == fileChanged {
 		a.note("%s is not what is loaded: see tirl apply --dry-run", v.file)
 	}

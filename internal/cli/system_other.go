@@ -5,6 +5,7 @@ package cli
 import (
 	"github.com/spf13/cobra"
 
+	"tirl/internal/automaton"
 	"tirl/internal/policy"
 )
 
@@ -16,6 +17,9 @@ func (a *app) linuxCommands() []*cobra.Command { return nil }
 
 // audit says nothing: a policy is never for a host of this kind.
 func (a *app) audit(*document) policy.Diagnostics { return nil }
+
+// keyFindings are none, for the same reason.
+func (a *app) keyFindings(*document, *automaton.Program, bool) policy.Diagnostics { return nil }
 
 // facts are none, for the same reason.
 func (a *app) facts() policy.Host { return policy.Host{} }

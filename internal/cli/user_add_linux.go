@@ -11,7 +11,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"tirl/internal/apply"
-	"tirl/internal/onetime"
 	"tirl/internal/policy"
 	"tirl/internal/pool"
 	"tirl/internal/port"
@@ -193,7 +192,9 @@ func credential(s pool.Store, n pool.Name) (policy.Credential, error) {
 	if err != nil {
 		return policy.Credential{}, err
 	}
-	c := policy.Credential{Secret: key.Secret, User: userOfKey(n.User, key)}
+	c := policy.Credential{Secret: key.Secret, User: policy.User{
+		Name: n.User, Kind: key.Kind, First: key.First, Length: key.Length, Ports: port.Span{First: key.Lo, Last: key.Hi}, Pool: key.Pool,
+	}}
 	if rec != nil {
 		if rec.Retired != nil {
 			return policy.Credential{}, keyFailure(n, fmt.Errorf("%s: %w", n.User, pool.ErrRevoked))
@@ -201,9 +202,4 @@ func credential(s pool.Store, n pool.Name) (policy.Credential, error) {
 		c.Start = rec.Start()
 	}
 	return c, nil
-}
-
-// userOfKey is a user as his key has him.
-func userOfKey(name string, k onetime.Key) policy.User {
-	return policy.User{Name: name, Kind: k.Kind, First: k.First, Length: k.Length, Ports: port.Span{First: k.Lo, Last: k.Hi}, Pool: k.Pool}
 }

@@ -110,18 +110,6 @@ func sourceNames(sources []netip.Addr) string {
 	return "from " + strings.Join(texts, " or ")
 }
 
-// userHints says what to do about users who cannot come in, or soon could not.
-func (a *app) userHints(all []pool.Info) {
-	for _, i := range all {
-		if text, hint := userTrouble(i); text != "" {
-			a.warn("%s", text)
-			if hint != "" {
-				a.hint("%s", hint)
-			}
-		}
-	}
-}
-
 // userTrouble says what is wrong with a user's values; empty if nothing is.
 func userTrouble(i pool.Info) (text, hint string) {
 	who := fmt.Sprintf("user %s of door %s", i.User, i.Door)

@@ -53,6 +53,7 @@ const (
 	Untracked      = "notrack"         // rules exempt a door's packets from tracking
 	RecentLimit    = "recent-limit"    // xt_recent holds fewer sources than the policy wants
 	ClockUnsynced  = "clock"           // the clock is not synchronised
+	UserValues     = "user-values"     // a user has no one-time values, or soon has none
 )
 
 // Finding is one thing that is wrong, or may be.
