@@ -10,7 +10,8 @@ import (
 
 // Observer tells which packets came to a server and which of them its firewall
 // let through. It looks at the tags of [Packet], before all other rules and behind
-// all of them; it drops nothing and does not need connection tracking. It may miss
+// all of them; a datagram with less than four bytes it knows by its ports, the
+// source's first. It drops nothing and does not need connection tracking. It may miss
 // some of tens of thousands of packets that come in one burst: a set grows in the
 // background.
 type Observer struct {
@@ -25,6 +26,7 @@ const observerRules = `table inet lab_observer {
 	chain arrive {
 		type filter hook prerouting priority -500; policy accept;
 		iif != "lo" meta l4proto udp add @arrived { @th,64,32 }
+		iif != "lo" meta l4proto udp udp length < 12 add @arrived { @th,0,32 }
 		iif != "lo" meta l4proto tcp add @arrived { @th,32,32 }
 		iif != "lo" meta l4proto { icmp, icmpv6 } add @arrived { @th,32,32 }
 		iif != "lo" meta l4proto != { tcp, udp, icmp, icmpv6 } add @arrived { @th,0,32 }
@@ -32,6 +34,7 @@ const observerRules = `table inet lab_observer {
 	chain pass {
 		type filter hook input priority 500; policy accept;
 		iif != "lo" meta l4proto udp add @passed { @th,64,32 }
+		iif != "lo" meta l4proto udp udp length < 12 add @passed { @th,0,32 }
 		iif != "lo" meta l4proto tcp add @passed { @th,32,32 }
 		iif != "lo" meta l4proto { icmp, icmpv6 } add @passed { @th,32,32 }
 		iif != "lo" meta l4proto != { tcp, udp, icmp, icmpv6 } add @passed { @th,0,32 }

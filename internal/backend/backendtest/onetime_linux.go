@@ -14,7 +14,7 @@ import (
 )
 
 // A datagram whose content is of matter has no room for a tag: what it begins with
-// is its tag. Whether it is tracked, its source port says.
+// is its tag, or its ports if that is too short. Whether it is tracked, its source port says.
 const (
 	dataPorts     = 9000 // and the next ones
 	dataUntracked = 9500
@@ -75,19 +75,22 @@ func (k *Kernel) carry(f *lab.Packet, p automaton.Packet) error {
 	if p.Data == "" {
 		return nil
 	}
-	if p.To.Proto != port.UDP || len(p.Data) < 4 || p.Conn == automaton.Related {
-		return fmt.Errorf("%w: nobody would know it by %d bytes of content", ErrNotHere, len(p.Data))
+	if p.To.Proto != port.UDP || p.Conn == automaton.Related {
+		return fmt.Errorf("%w: a packet of %s with content", ErrNotHere, p.To)
 	}
 	f.Payload, f.Untagged = []byte(p.Data), true
-	f.Tag = binary.BigEndian.Uint32(f.Payload)
 	if p.SrcPort == 0 && p.Conn != automaton.Established {
 		first := uint16(dataPorts)
 		if p.Conn == automaton.Untracked {
 			first = dataUntracked
 		}
 		f.SrcPort = first + uint16(k.tag/tagStep%(dataUntracked-dataPorts))
-	} else if (f.Tag&untracked != 0) != (p.Conn == automaton.Untracked) {
+	} else if (f.Payload[0]&0x80 != 0) != (p.Conn == automaton.Untracked) {
 		return fmt.Errorf("%w: its content and its source port differ about tracking", ErrNotHere)
+	}
+	f.Tag = uint32(f.SrcPort)<<16 | uint32(f.DstPort) // of short ones, as lab.Observer has it
+	if len(f.Payload) >= 4 {
+		f.Tag = binary.BigEndian.Uint32(f.Payload)
 	}
 	return nil
 }
