@@ -28,6 +28,7 @@ var (
 
 const (
 	randomPolicies = 40 // for each kind of kernel program
+	randomUsers    = 20 // with users
 	// shrinking is how long it may take to make a failure small.
 	shrinking = time.Minute
 )
@@ -46,35 +47,48 @@ func options(seed int) automatontest.Options {
 func TestKernelAgreesOnRandomTraces(t *testing.T) {
 	labtest.Require(t)
 	for _, v := range kinds.All() {
-		t.Run(v.Name, func(t *testing.T) {
-			var tried, undecided int
-			var count sync.Mutex
-			var all sync.WaitGroup
-			slots := make(chan struct{}, atOnce)
-			for n := max(*seed, 1); tried < randomPolicies; n++ {
-				c := automatontest.Seeded(n, options(n))
-				if !able(v, c) {
-					continue
-				}
-				tried++
-				slots <- struct{}{}
-				all.Go(func() {
-					defer func() { <-slots }()
-					switch err := differs(t.Context(), v, c); {
-					case errors.Is(err, backendtest.ErrUndecided):
-						count.Lock()
-						undecided++
-						count.Unlock()
-					case err != nil:
-						t.Errorf("seed %d: %v\n%s", n, err, save(t.Context(), *vectors, v, c, n, err))
-					}
-				})
-			}
-			all.Wait()
-			if undecided > randomPolicies/4 {
-				t.Errorf("this machine is too slow for %d of %d traces", undecided, randomPolicies)
+		t.Run(v.Name, func(t *testing.T) { agrees(t, v, randomPolicies, options) })
+	}
+}
+
+// TestKernelAgreesOnRandomValues is the same for doors with users, whose values are live.
+func TestKernelAgreesOnRandomValues(t *testing.T) {
+	labtest.Require(t)
+	agrees(t, kinds.All()[0], randomUsers, func(seed int) automatontest.Options {
+		o := options(seed)
+		o.Users = true
+		return o
+	})
+}
+
+// agrees tries as many seeds as there are policies that a kind of kernel program carries.
+func agrees(t *testing.T, v kinds.Kind, policies int, draw func(seed int) automatontest.Options) {
+	var tried, undecided int
+	var count sync.Mutex
+	var all sync.WaitGroup
+	slots := make(chan struct{}, atOnce)
+	for n := max(*seed, 1); tried < policies; n++ {
+		c := automatontest.Seeded(n, draw(n))
+		if !able(v, c) {
+			continue
+		}
+		tried++
+		slots <- struct{}{}
+		all.Go(func() {
+			defer func() { <-slots }()
+			switch err := differs(t.Context(), v, c); {
+			case errors.Is(err, backendtest.ErrUndecided):
+				count.Lock()
+				undecided++
+				count.Unlock()
+			case err != nil:
+				t.Errorf("seed %d: %v\n%s", n, err, save(t.Context(), *vectors, v, c, n, err))
 			}
 		})
+	}
+	all.Wait()
+	if undecided > policies/4 {
+		t.Errorf("this machine is too slow for %d of %d traces", undecided, policies)
 	}
 }
 

@@ -18,7 +18,7 @@ import (
 func TestText(t *testing.T) {
 	read := 0
 	rapid.Check(t, func(t *rapid.T) {
-		want := Policy(t, Options{})
+		want := Policy(t, Options{Users: rapid.Bool().Draw(t, "users")})
 		got, found := policy.Parse("p", []byte(Text(want)))
 		if found.HasErrors() {
 			return

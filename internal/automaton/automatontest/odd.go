@@ -78,6 +78,9 @@ func (w *walker) conn(p *automaton.Packet) {
 		states = append(states, automaton.Established)
 	}
 	p.Conn = pick(w.roll, "conn", states...)
+	if p.Conn == automaton.Related {
+		p.Data = "" // a flow is expected that begins with any packet
+	}
 }
 
 // wire says how a packet is written: most are plain.

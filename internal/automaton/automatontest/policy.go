@@ -23,6 +23,8 @@ type Options struct {
 	Laboratory bool
 	// Span is how long a trace for the laboratory may take.
 	Span time.Duration
+	// Users draws doors with users, and traces with the values of package sample.
+	Users bool
 }
 
 // Ports that random policies use. No port is of two kinds, and no sequence of
@@ -87,7 +89,9 @@ func (o Options) policy(roll dice) *policy.Policy {
 	}
 	n := 1 + roll("doors", 4)
 	for len(p.Doors) < n {
-		if d := o.door(roll, len(p.Doors)); fits(p.Doors, d) {
+		d := o.door(roll, len(p.Doors))
+		if fits(p.Doors, d) {
+			o.users(roll, &d)
 			p.Doors = append(p.Doors, d)
 		} else {
 			n--
@@ -131,6 +135,6 @@ func (o Options) span(roll dice, what string, few ...time.Duration) time.Duratio
 func fits(doors []policy.Door, d policy.Door) bool {
 	return !slices.ContainsFunc(doors, func(o policy.Door) bool {
 		n := min(len(o.Knocks), len(d.Knocks))
-		return slices.Equal(o.Knocks[:n], d.Knocks[:n])
+		return n > 0 && slices.Equal(o.Knocks[:n], d.Knocks[:n])
 	})
 }

@@ -82,6 +82,9 @@ func shorterDoors(c Case) []Case {
 		for n := range d.Opens {
 			change(i, func(d *policy.Door) { d.Opens = []port.Range{d.Opens[n]} })
 		}
+		for n := range d.Users {
+			change(i, func(d *policy.Door) { d.Users = slices.Delete(slices.Clone(d.Users), n, n+1) })
+		}
 		change(i, func(d *policy.Door) { d.From = nil })
 		change(i, func(d *policy.Door) { d.Once, d.OpenFor = false, usualOpenFor })
 	}
@@ -156,7 +159,7 @@ func (c Case) weight() int {
 	}
 	p := c.Policy
 	for _, d := range p.Doors {
-		n += 20 + 4*len(d.Knocks) + 4*len(d.Opens) + 4*len(d.From)
+		n += 20 + 4*len(d.Knocks) + 4*len(d.Opens) + 4*len(d.From) + 10*len(d.Users)
 		count(d.OpenFor != usualOpenFor, 1)
 		count(d.Once, 1)
 	}

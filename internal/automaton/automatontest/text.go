@@ -41,7 +41,9 @@ func Text(p *policy.Policy) string {
 	for _, d := range p.Doors {
 		fmt.Fprintf(&b, "\n[door.%s]\n", d.Name)
 		line("opens", list(quotes(d.Opens)))
-		line("knocks", list(quotes(d.Knocks)))
+		if len(d.Knocks) > 0 {
+			line("knocks", list(quotes(d.Knocks)))
+		}
 		if d.Once {
 			line("open_for", quote("once"))
 		} else {
@@ -49,6 +51,16 @@ func Text(p *policy.Policy) string {
 		}
 		if len(d.From) > 0 {
 			line("from", list(quotes(d.From)))
+		}
+		for _, u := range d.Users {
+			fmt.Fprintf(&b, "\n[door.%s.users.%s]\n", d.Name, u.Name)
+			line("one_time", quote(u.Kind))
+			if u.Kind == policy.Sequence {
+				line("first", quote(u.First))
+				line("length", u.Length)
+			}
+			line("ports", quote(u.Ports))
+			line("pool", u.Pool)
 		}
 	}
 	return b.String()

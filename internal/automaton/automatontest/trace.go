@@ -2,13 +2,13 @@ package automatontest
 
 import (
 	"net/netip"
-	"slices"
 	"time"
 
 	"pgregory.net/rapid"
 
 	"tirl/internal/automaton"
 	"tirl/internal/port"
+	"tirl/internal/sample"
 )
 
 // Sources are the addresses that most random packets come from: two of IPv4, two of
@@ -43,7 +43,13 @@ func Trace(t *rapid.T, g *automaton.Program, o Options) []automaton.Packet {
 const most = 80 // packets
 
 func (o Options) trace(roll dice, g *automaton.Program) []automaton.Packet {
-	w := &walker{roll: roll, g: g, o: o, plans: make(map[netip.Addr][]port.Port), in: automaton.NewInterpreter(g)}
+	w := &walker{roll: roll, g: g, o: o, plans: make(map[netip.Addr][]planned), in: automaton.NewInterpreter(g)}
+	if o.Users {
+		w.values = sample.Values(g, sample.Live)
+	}
+	for _, v := range w.values {
+		w.in.Load(v)
+	}
 	n := most
 	if !o.Laboratory {
 		n = 1 + roll("packets", most)
@@ -61,9 +67,17 @@ type walker struct {
 	g     *automaton.Program
 	o     Options
 	now   time.Duration
-	plans map[netip.Addr][]port.Port
+	plans map[netip.Addr][]planned
 	in    *automaton.Interpreter
 	flows []automaton.Packet // their first packets
+
+	values []automaton.Value // of users
+}
+
+// planned is a packet that a source means to send.
+type planned struct {
+	to   port.Port
+	data string
 }
 
 func (w *walker) packet() automaton.Packet {
@@ -73,7 +87,8 @@ func (w *walker) packet() automaton.Packet {
 		Src:  w.source(),
 		TTL:  pick(w.roll, "ttl", uint8(64), 64, 64, 64, 63, 63, 1, 255),
 	}
-	p.To = w.target(p.Src)
+	next := w.target(p.Src)
+	p.To, p.Data = next.to, next.data
 	if len(w.flows) > 0 && pick(w.roll, "of a flow", false, false, false, false, false, true) {
 		w.ofFlow(&p)
 	}
@@ -113,16 +128,22 @@ func (w *walker) gap() time.Duration {
 }
 
 // target is the next port of a source's plan, or any port.
-func (w *walker) target(src netip.Addr) port.Port {
+func (w *walker) target(src netip.Addr) planned {
 	if pick(w.roll, "astray", false, false, false, false, true) {
-		return w.anything(src)
+		return planned{to: w.anything(src)}
 	}
 	plan := w.plans[src]
 	if len(plan) == 0 {
 		d := pick(w.roll, "door", w.g.Doors...)
+		for _, k := range d.Knocks {
+			plan = append(plan, planned{to: k})
+		}
+		if len(w.values) > 0 && pick(w.roll, "a value", false, true) {
+			d, plan = w.value()
+		}
 		service := pick(w.roll, "service", w.g.Classes[d.Class].Services...)
 		to := port.Port{Proto: service.Proto, Number: service.First + uint16(w.roll("port", int(service.Last-service.First)+1))}
-		plan = append(slices.Clone(d.Knocks), to)
+		plan = append(plan, planned{to: to})
 	}
 	if again := pick(w.roll, "again", false, false, false, false, true); again {
 		w.plans[src] = plan // the packet comes twice
@@ -166,7 +187,7 @@ func (w *walker) fresh(p *automaton.Packet) {
 // ofFlow makes a packet part of a flow, or an error message about one.
 func (w *walker) ofFlow(p *automaton.Packet) {
 	flow := pick(w.roll, "flow", w.flows...)
-	p.Src, p.To, p.Conn = flow.Src, flow.To, automaton.Established
+	p.Src, p.To, p.Conn, p.Data = flow.Src, flow.To, automaton.Established, ""
 	switch {
 	case pick(w.roll, "an error", false, false, true):
 		p.Conn, p.To, p.ICMP = automaton.Related, port.Port{Proto: port.ICMP}, 3

@@ -109,7 +109,7 @@ func cutData(how automaton.Cut) []lab.Piece {
 	case automaton.Later:
 		return []lab.Piece{{From: 16}}
 	case automaton.Overlapping:
-		return []lab.Piece{{To: 16}, {From: 8, To: 16}, {From: 16}}
+		return []lab.Piece{{To: 16}, {From: 8}}
 	}
 	return []lab.Piece{{}}
 }
