@@ -55,6 +55,10 @@ func counters(g *automaton.Program) []string {
 	if !tells(g) {
 		return nil
 	}
+	return allCounters()
+}
+
+func allCounters() []string {
 	return []string{backend.EventOpened, backend.EventAccepted, backend.EventWrong, backend.EventLimited}
 }
 

@@ -38,15 +38,14 @@ func (b *Backend) outline(ctx context.Context) (*listing, error) {
 	return l, nil
 }
 
-// objects reads the names and types of all that is in the table; nil if there is none.
-// Before nft lists a rule it fetches the elements of all sets, even with -t, which takes
-// seconds where there are many doors. For these it does not.
+// objects reads the names and types of what is in the table, but for counters; nil if there
+// is none. Before nft lists a rule or a counter it fetches the elements of all sets, even with
+// -t, which takes a second where there are many doors.
 func (b *Backend) objects(ctx context.Context) (*listing, error) {
 	var all listing
 	for _, args := range [...][]string{
 		{"-t", "list", "sets", "table", "inet", "tirl"},
 		{"-t", "list", "maps", "inet"},
-		{"list", "counters", "table", "inet", "tirl"},
 		{"list", "chains", "inet"},
 	} {
 		l, err := b.list(ctx, args...)
@@ -104,6 +103,12 @@ func replace(old *listing, g *automaton.Program) string {
 			w.line("delete %s %s %s", o.kind, table, o.name)
 		}
 	}
+	if len(counters(g)) == 0 {
+		for _, name := range allCounters() {
+			w.line("add counter %s %s", table, name) // whether it is there or not
+			w.line("delete counter %s %s", table, name)
+		}
+	}
 	for _, o := range old.objects {
 		if o.kind == "chain" && o.name != base {
 			w.line("delete chain %s %s", table, o.name)
@@ -121,11 +126,8 @@ func replace(old *listing, g *automaton.Program) string {
 
 // outlives says whether an object stays when g takes the place of what was loaded.
 func (o *object) outlives(g *automaton.Program) bool {
-	switch {
-	case slices.Contains(grantSets[:], o.name):
+	if slices.Contains(grantSets[:], o.name) {
 		return hasTimed(g)
-	case o.kind == "counter":
-		return slices.Contains(counters(g), o.name)
 	}
 	return o.kind == "set" && o.name == blockedSet
 }
