@@ -72,6 +72,8 @@ type Plot struct {
 	X     Axis   `json:"x"`
 	Y     Axis   `json:"y"`
 	Lines []Line `json:"lines"`
+	// Beside draws lines a little apart, that would else hide each other.
+	Beside bool `json:"beside,omitempty"`
 }
 
 // Axis is an axis of a plot.
