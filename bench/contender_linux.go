@@ -24,6 +24,20 @@ type contender struct {
 	load func(ctx context.Context, server *lab.Namespace) (io.Closer, error)
 	// bypass has the packets dropped by XDP.
 	bypass bool
+	// limit says that it hides nothing.
+	limit bool
+	// four says that it knows IPv4 alone, so that in IPv6 the door is open.
+	four bool
+	// doors are the knocks of each, if it is not the founding recipe's.
+	doors [][]port.Port
+}
+
+// sequences are the knocks of each door.
+func (c contender) sequences() [][]port.Port {
+	if c.doors != nil {
+		return c.doors
+	}
+	return [][]port.Port{doorKnocks}
 }
 
 // Names of contenders that others are compared with.
@@ -36,7 +50,7 @@ const (
 	firewall  = "tirl firewall"
 )
 
-// door is what all contenders hide, and behind which knocks: the founding recipe's.
+// What all contenders hide, and behind which knocks: the founding recipe's.
 var (
 	doorKnocks  = []port.Port{{Proto: port.UDP, Number: 12345}, {Proto: port.UDP, Number: 23456}, {Proto: port.UDP, Number: 34567}}
 	doorService = port.Port{Proto: port.TCP, Number: 22}
@@ -65,27 +79,26 @@ const trackingRules = `table inet bench_tracking {
 // limits are what no contender can be cheaper than.
 func limits() []contender {
 	return []contender{
-		{name: xdpDrop, load: nothing, bypass: true},
-		{name: empty, load: nothing},
-		{name: tracking, load: nft(trackingRules)},
+		{name: xdpDrop, load: nothing, bypass: true, limit: true},
+		{name: empty, load: nothing, limit: true},
+		{name: tracking, load: nft(trackingRules), limit: true},
 	}
 }
 
 // rules are the contenders that need no process.
 func rules() []contender {
 	all := []contender{
-		{name: reference, load: commands("nft")},
-		{name: reference + ", legacy", load: commands("legacy")},
-		{name: "wiki form", load: nft(wikiRules)},
+		{name: reference, load: commands("nft"), four: true},
+		{name: reference + ", legacy", load: commands("legacy"), four: true},
+		{name: "wiki form", load: nft(wikiRules), four: true},
 	}
 	for _, k := range kinds.All() {
-		suffix := ""
-		if k.Backend != policy.BackendNftables {
-			suffix = ", " + k.Name
+		suffix := ", " + k.Name
+		if k.Backend == policy.BackendNftables {
+			all = append(all, contender{name: firewall, load: tirl(string(demo.Reference()), k)})
+			suffix = ""
 		}
-		all = append(all,
-			contender{name: guard + suffix, load: tirl(guardPolicy, k)},
-			contender{name: firewall + suffix, load: tirl(string(demo.Reference()), k)})
+		all = append(all, contender{name: guard + suffix, load: tirl(guardPolicy, k)})
 	}
 	return all
 }

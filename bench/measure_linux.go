@@ -35,7 +35,6 @@ func (s sample) cell() Cell {
 type effort struct {
 	rounds int
 	time   time.Duration // of a round, for a contender
-	least  int           // packets a round
 }
 
 // The fewest packets of a round: preparing them takes as long as some hundred do.
@@ -44,76 +43,89 @@ const leastPackets = 4096
 // runner is a stage with a stream.
 type runner struct {
 	*stage
+	pattern pattern
 	live    *lab.Live
 	packets int // a round
 	sent    int
 	sample  sample
+
+	service, other int // that had come to the sink before
 }
 
-// measure has each contender deal with a pattern, in turn, several times over.
-func measure(ctx context.Context, contenders []contender, p pattern, f family, e effort) ([]sample, error) {
-	runners := make([]*runner, len(contenders))
-	var errs []error
+// measure has each stage deal with a pattern, in turn, several times over. A nil
+// stage is a contender that does not know the family.
+func measure(ctx context.Context, stages []*stage, p pattern, f family, e effort) (samples []sample, err error) {
+	list := make([]pattern, len(stages))
+	for i := range list {
+		list[i] = p
+	}
+	return measureEach(ctx, stages, list, f, e)
+}
+
+// measureEach is measure with a pattern for each stage.
+func measureEach(ctx context.Context, stages []*stage, list []pattern, f family, e effort) (samples []sample, err error) {
+	runners := make([]*runner, len(stages))
 	defer func() {
 		for _, r := range runners {
 			if r != nil {
-				errs = append(errs, r.close())
+				err = errors.Join(err, r.live.Close())
 			}
 		}
 	}()
-	for i, c := range contenders {
-		var err error
-		if runners[i], err = newRunner(ctx, c, p, f, e); err != nil {
-			return nil, fmt.Errorf("%s, %s: %w", p.name, f, err)
+	for i, s := range stages {
+		if s == nil {
+			continue
+		}
+		if runners[i], err = newRunner(ctx, s, list[i], f, e); err != nil {
+			return nil, fmt.Errorf("%s, %s, %s: %w", list[i].name, f, s.name, err)
 		}
 	}
 	for round := range e.rounds {
 		for i := range runners {
 			r := runners[(i+round)%len(runners)]
+			if r == nil {
+				continue
+			}
 			if err := r.round(ctx); err != nil {
-				return nil, fmt.Errorf("%s, %s, %s: %w", p.name, f, r.name, err)
+				return nil, fmt.Errorf("%s, %s, %s: %w", r.pattern.name, f, r.name, err)
 			}
 		}
 	}
-	samples := make([]sample, len(runners))
+	samples = make([]sample, len(runners))
 	for i, r := range runners {
-		if err := r.judge(ctx, p); err != nil {
+		if r == nil {
+			continue
+		}
+		if err := r.judge(ctx); err != nil {
 			return nil, err
 		}
 		samples[i] = r.sample
 	}
-	return samples, errors.Join(errs...)
+	return samples, nil
 }
 
-// newRunner prepares a stage and finds out how many packets make a round.
-func newRunner(ctx context.Context, c contender, p pattern, f family, e effort) (r *runner, err error) {
-	r = &runner{}
-	if r.stage, err = newStage(ctx, c); err != nil {
-		return nil, err
-	}
-	stream := lab.Stream{Packets: p.packets(r.stage, f), Sources: p.sources, Hold: p.hold, SameNet: p.sameNet}
+// newRunner prepares a stream and finds out how many packets make a round.
+func newRunner(ctx context.Context, s *stage, p pattern, f family, e effort) (r *runner, err error) {
+	r = &runner{stage: s, pattern: p}
+	stream := lab.Stream{Packets: p.packets(s, f), Sources: p.sources, Hold: p.hold, SameNet: p.sameNet}
 	if p.sameNet {
 		for i := range stream.Packets {
 			stream.Packets[i].Src = lab.Crowd6Net()
 		}
 	}
-	if r.live, err = lab.NewLive(r.pair, stream, lab.AnyCPU); err != nil {
-		return nil, errors.Join(err, r.close())
+	if r.service, r.other, err = s.arrived(ctx); err != nil {
+		return nil, err
+	}
+	if r.live, err = lab.NewLive(s.pair, stream, lab.AnyCPU); err != nil {
+		return nil, err
 	}
 	r.packets = leastPackets
 	if err := r.round(ctx); err != nil {
-		return nil, errors.Join(err, r.close())
+		return nil, errors.Join(err, r.live.Close())
 	}
-	r.packets = max(e.least, leastPackets, int(float64(e.time)/r.sample.costs[0]))
+	r.packets = max(leastPackets, int(float64(e.time)/r.sample.costs[0]))
 	r.sample.costs = nil
 	return r, nil
-}
-
-func (r *runner) close() error {
-	if r.live == nil {
-		return r.stage.Close()
-	}
-	return errors.Join(r.live.Close(), r.stage.Close())
 }
 
 func (r *runner) round(ctx context.Context) error {
@@ -128,11 +140,13 @@ func (r *runner) round(ctx context.Context) error {
 }
 
 // judge looks whether the contender has let through what it should.
-func (r *runner) judge(ctx context.Context, p pattern) error {
+func (r *runner) judge(ctx context.Context) error {
+	p := r.pattern
 	service, other, err := r.arrived(ctx)
+	service, other = service-r.service, other-r.other
 	switch {
-	case err != nil || r.bypass || r.name == empty || r.name == tracking:
-	case p.passes && other != r.sent:
+	case err != nil || r.limit:
+	case p.passes && other < r.sent: // the host chatters, too
 		r.sample.failed = fmt.Sprintf("let %d of %d through", other, r.sent)
 	case p.lets == nil:
 	case p.lets(r.sent) == 0 && service > 0:

@@ -2,7 +2,6 @@ package bench
 
 import (
 	"math/rand/v2"
-	"slices"
 
 	"tirl/internal/automaton"
 	"tirl/internal/lab"
@@ -23,7 +22,12 @@ type pattern struct {
 	passes bool
 }
 
-const million = 1 << 20
+// How many sources: some fit into the tables of a policy that does not say how large
+// they are, a million do not.
+const (
+	some    = 29 * wrongPorts
+	million = 1 << 20
+)
 
 // wrongPorts is how many ports wrong knocks take in turn.
 const wrongPorts = 1024
@@ -37,8 +41,9 @@ const (
 	wrongOne       = "wrong knocks"
 	wrongMany      = "wrong knocks, a million sources"
 	firstOne       = "first knock, again and again"
+	firstSome      = "first knock, 30,000 sources"
 	firstMany      = "first knock, a million sources"
-	whole          = "knock, grant, SYN; ever other source"
+	whole          = "knock, grant, SYN; 30,000 sources"
 )
 
 // honest are patterns of traffic that has nothing to do with doors.
@@ -53,35 +58,33 @@ func honest() []pattern {
 
 // hostile are patterns that knock, rightly or wrongly.
 func hostile() []pattern {
-	first, second, last := doorKnocks[0].Number, doorKnocks[1].Number, doorKnocks[2].Number
-	const wrong = 999
 	closed := func(int) int { return 0 }
 	return []pattern{
 		{name: wrongOne, packets: wrongKnocks, lets: closed},
 		{name: wrongMany, packets: wrongKnocks, sources: million, lets: closed},
-		{name: firstOne, packets: datagrams(first), lets: closed},
-		{name: "first knock, 30,000 sources", packets: datagrams(first), sources: 30000, lets: closed},
-		{name: firstMany, packets: datagrams(first), sources: million, lets: closed},
-		{name: "first, wrong; one source", packets: datagrams(first, wrong), lets: closed},
-		{name: "first, wrong; 30,000 sources", packets: datagrams(first, wrong), sources: 30000, hold: 2, lets: closed},
-		{name: "first, wrong; a million sources", packets: datagrams(first, wrong), sources: million, hold: 2, lets: closed},
-		{name: "first, second, wrong; a million sources", packets: datagrams(first, second, wrong), sources: million, hold: 3, lets: closed},
-		{name: "first, second, first, second; a million sources", packets: datagrams(first, second), sources: million, hold: 4, lets: closed},
+		{name: firstOne, packets: steps(0), lets: closed},
+		{name: firstSome, packets: steps(0), sources: some, lets: closed},
+		{name: firstMany, packets: steps(0), sources: million, lets: closed},
+		{name: "first, wrong; one source", packets: steps(0, wrong), lets: closed},
+		{name: "first, wrong; 30,000 sources", packets: steps(0, wrong), sources: some, hold: 2, lets: closed},
+		{name: "first, wrong; a million sources", packets: steps(0, wrong), sources: million, hold: 2, lets: closed},
+		{name: "first, second, wrong; 30,000 sources", packets: steps(0, 1, wrong), sources: some, hold: 3, lets: closed},
+		{name: "first, second, wrong; a million sources", packets: steps(0, 1, wrong), sources: million, hold: 3, lets: closed},
+		{name: "first, second, first, second; a million sources", packets: steps(0, 1), sources: million, hold: 4, lets: closed},
 		{name: "random sweep", packets: sweep, lets: closed},
 		{name: "SYN to the closed door", packets: syns(doorService.Number), lets: closed},
 		{name: "SYN to the closed door, a million sources", packets: syns(doorService.Number), sources: million, lets: closed},
-		{name: "first, SYN to the door; a million sources", packets: mixed(datagrams(first), syns(doorService.Number)), sources: million, hold: 2, lets: closed},
-		{name: whole, packets: mixed(datagrams(first, second, last), syns(doorService.Number)), sources: million, hold: 4,
+		{name: "first, SYN to the door; a million sources", packets: steps(0, connect), sources: million, hold: 2, lets: closed},
+		{name: whole, packets: steps(0, 1, 2, connect), sources: some, hold: 4,
 			lets: func(n int) int { return n / 4 }},
 	}
 }
 
 // network are patterns of IPv6 sources that share a /64.
 func network() []pattern {
-	first := doorKnocks[0].Number
 	return []pattern{
-		{name: "first knock, a million sources of one /64", packets: datagrams(first), sources: million, sameNet: true},
-		{name: "first, wrong; a million sources of one /64", packets: datagrams(first, 999), sources: million, hold: 2, sameNet: true},
+		{name: "first knock, a million sources of one /64", packets: steps(0), sources: million, sameNet: true},
+		{name: "first, wrong; a million sources of one /64", packets: steps(0, wrong), sources: million, hold: 2, sameNet: true},
 	}
 }
 
@@ -104,47 +107,65 @@ func (f family) to(p port.Port, i int) lab.Packet {
 	return packet
 }
 
-func each(proto port.Proto, ports []uint16) func(*stage, family) []lab.Packet {
+func syns(number uint16) func(*stage, family) []lab.Packet {
 	return func(_ *stage, f family) []lab.Packet {
-		packets := make([]lab.Packet, len(ports))
-		for i, number := range ports {
-			packets[i] = f.to(port.Port{Proto: proto, Number: number}, i)
+		return []lab.Packet{f.to(port.Port{Proto: port.TCP, Number: number}, 0)}
+	}
+}
+
+// What steps can have beside the knocks of a door, which count from 0.
+const (
+	wrong   = -1 // a knock that is none
+	connect = -2
+)
+
+// steps are what a source sends that knows the door's knocks.
+func steps(list ...int) func(*stage, family) []lab.Packet {
+	return func(s *stage, f family) []lab.Packet {
+		knocks := s.sequences()[0]
+		packets := make([]lab.Packet, len(list))
+		for i, step := range list {
+			to := doorService
+			switch {
+			case step == wrong:
+				to = port.Port{Proto: port.UDP, Number: lastWrong}
+			case step >= 0:
+				to = knocks[step]
+			}
+			packets[i] = f.to(to, i)
 		}
 		return packets
 	}
 }
 
-func datagrams(ports ...uint16) func(*stage, family) []lab.Packet { return each(port.UDP, ports) }
-
-func syns(ports ...uint16) func(*stage, family) []lab.Packet { return each(port.TCP, ports) }
-
-func mixed(parts ...func(*stage, family) []lab.Packet) func(*stage, family) []lab.Packet {
-	return func(s *stage, f family) []lab.Packet {
-		var all []lab.Packet
-		for _, part := range parts {
-			all = append(all, part(s, f)...)
-		}
-		return all
-	}
-}
+// Wrong knocks are ports from firstWrong to lastWrong, in which no door has a knock.
+const (
+	firstWrong = 50000
+	lastWrong  = 65535
+)
 
 // wrongKnocks go to ports that are no knocks, in a random order that is always the same.
-func wrongKnocks(s *stage, f family) []lab.Packet {
-	return datagrams(randomPorts(wrongPorts, true)...)(s, f)
+func wrongKnocks(_ *stage, f family) []lab.Packet {
+	return f.datagrams(shuffled(firstWrong, lastWrong)[:wrongPorts])
 }
 
 // sweep goes to all ports, knocks too.
-func sweep(s *stage, f family) []lab.Packet { return datagrams(randomPorts(1<<16-1, false)...)(s, f) }
+func sweep(_ *stage, f family) []lab.Packet { return f.datagrams(shuffled(1, 1<<16-1)) }
 
-func randomPorts(n int, wrong bool) []uint16 {
-	ports := make([]uint16, 0, 1<<16-1)
-	for number := 1; number < 1<<16; number++ {
-		p := port.Port{Proto: port.UDP, Number: uint16(number)}
-		if !wrong || !slices.Contains(doorKnocks, p) {
-			ports = append(ports, p.Number)
-		}
+func (f family) datagrams(ports []uint16) []lab.Packet {
+	packets := make([]lab.Packet, len(ports))
+	for i, number := range ports {
+		packets[i] = f.to(port.Port{Proto: port.UDP, Number: number}, i)
+	}
+	return packets
+}
+
+func shuffled(first, last int) []uint16 {
+	var ports []uint16
+	for number := first; number <= last; number++ {
+		ports = append(ports, uint16(number))
 	}
 	random := rand.New(rand.NewPCG(1, 2))
 	random.Shuffle(len(ports), func(i, j int) { ports[i], ports[j] = ports[j], ports[i] })
-	return ports[:min(n, len(ports))]
+	return ports
 }

@@ -2,9 +2,7 @@ package bench
 
 import (
 	"context"
-	"encoding/xml"
 	"errors"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -91,34 +89,5 @@ func TestReport(t *testing.T) {
 	}
 	if empty, err := Read(t.TempDir()); err != nil || len(empty.Sections) != 0 {
 		t.Errorf("%+v, %v", empty, err)
-	}
-}
-
-func TestSVG(t *testing.T) {
-	for name, p := range map[string]Plot{
-		"empty":  {},
-		"sample": {Title: "x < y", X: Axis{Log: true}, Lines: []Line{{Name: "a & b", Points: [][2]float64{{1, 100}, {1e6, 730}}}}},
-		"fixed":  {Y: Axis{Min: 0, Max: 100}, Lines: []Line{{Name: "share", Points: [][2]float64{{0, 100}, {3, 0}}}}},
-		"point":  {X: Axis{Log: true}, Y: Axis{Log: true}, Lines: []Line{{Points: [][2]float64{{10, 10}}}}},
-	} {
-		svg := string(p.SVG())
-		if strings.Contains(svg, "NaN") || strings.Contains(svg, "Inf") || strings.Contains(svg, "%!") {
-			t.Errorf("%s: %s", name, svg)
-		}
-		d := xml.NewDecoder(strings.NewReader(svg))
-		for {
-			if _, err := d.Token(); err == io.EOF {
-				break
-			} else if err != nil {
-				t.Errorf("%s: %v", name, err)
-				break
-			}
-		}
-	}
-	svg := string(Plot{X: Axis{Log: true}, Lines: []Line{{Points: [][2]float64{{1, 0}, {1000, 250}}}}}.SVG())
-	for _, want := range []string{">1</text>", ">10</text>", ">1,000</text>", ">250</text>", "M70.0 370.0 L550.0 40.0"} {
-		if !strings.Contains(svg, want) {
-			t.Errorf("no %q in %s", want, svg)
-		}
 	}
 }

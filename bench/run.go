@@ -3,14 +3,16 @@ package bench
 import (
 	"context"
 	"fmt"
+	"regexp"
 	"slices"
 	"time"
 )
 
 // Options are the choices for a run.
 type Options struct {
-	Only   []string // names of sections; empty: all
-	Factor float64  // of the usual time
+	Only   []string       // names of sections; empty: all
+	Factor float64        // of the usual time
+	Match  *regexp.Regexp // see Env
 	Log    func(format string, args ...any)
 }
 
@@ -49,7 +51,7 @@ func (s Section) measure(ctx context.Context, o Options) MeasuredSection {
 	budget := time.Duration(float64(s.Time) * o.Factor)
 	o.Log("%s: %v", s.Name, budget.Round(time.Second))
 	start := time.Now()
-	result, err := s.Run(ctx, &Env{Budget: budget, Log: o.Log})
+	result, err := s.Run(ctx, &Env{Budget: budget, Match: o.Match, Log: o.Log})
 	m := MeasuredSection{Name: s.Name, Title: s.Title, Date: start.UTC().Truncate(time.Second), Took: time.Since(start).Round(time.Second), Result: result}
 	if err != nil {
 		m.Failed, m.Result = err.Error(), nil

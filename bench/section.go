@@ -2,6 +2,7 @@ package bench
 
 import (
 	"context"
+	"regexp"
 	"time"
 )
 
@@ -19,6 +20,9 @@ type Env struct {
 	// Budget is how long the section may take. Short of time it does fewer
 	// repetitions and leaves out the largest sizes.
 	Budget time.Duration
+	// Match, if not nil, is for what a section measures one after the other: what does
+	// not match is left out. The report is then not whole.
+	Match *regexp.Regexp
 	// Log tells the person who waits what is going on.
 	Log func(format string, args ...any)
 }
@@ -72,6 +76,8 @@ type Plot struct {
 	X     Axis   `json:"x"`
 	Y     Axis   `json:"y"`
 	Lines []Line `json:"lines"`
+	// Beside draws lines a little apart, that would else hide each other.
+	Beside bool `json:"beside,omitempty"`
 }
 
 // Axis is an axis of a plot.

@@ -24,6 +24,32 @@ type stage struct {
 	flows map[bool]*lab.Flow // by whether it is IPv6: an open TCP connection
 }
 
+// newStages sets up contenders for packets of one family; nil for those that do
+// not know it.
+func newStages(ctx context.Context, contenders []contender, f family) ([]*stage, error) {
+	stages := make([]*stage, len(contenders))
+	for i, c := range contenders {
+		if f.six && c.four {
+			continue
+		}
+		var err error
+		if stages[i], err = newStage(ctx, c); err != nil {
+			return nil, errors.Join(err, closeStages(stages))
+		}
+	}
+	return stages, nil
+}
+
+func closeStages(stages []*stage) error {
+	var errs []error
+	for _, s := range stages {
+		if s != nil {
+			errs = append(errs, s.Close())
+		}
+	}
+	return errors.Join(errs...)
+}
+
 // Ports of the open flows. The server began the UDP flow, as a resolver's client does.
 const (
 	publicPort = 80
@@ -158,6 +184,19 @@ func families() []family {
 		{false, lab.Server4(), lab.Forged4(1), lab.Crowd4()},
 		{true, lab.Server6(), lab.Forged6(1), lab.Crowd6()},
 	}
+}
+
+// block gives the family with the i-th of 16 crowds, so that one pattern's sources
+// are not another's.
+func (f family) block(i int) family {
+	b := f.crowd.AsSlice()
+	if f.six {
+		b[5] += byte(4 * i)
+	} else {
+		b[1] += byte(4 * i)
+	}
+	f.crowd, _ = netip.AddrFromSlice(b)
+	return f
 }
 
 func (f family) String() string {

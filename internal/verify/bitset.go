@@ -16,9 +16,10 @@ type bitset = *numbers
 // each with a few ports more or less: of the large ones everything is worked out once.
 type numbers struct {
 	n    int
-	base *dense  // nil: it has none
-	odd  []int32 // in order
-	own  bool    // no other set has this base, and nothing is known of it but its bits
+	base *dense   // nil: it has none
+	odd  []int32  // in order
+	own  bool     // no other set has this base, and nothing is known of it but its bits
+	few  [5]int32 // room for odd, mostly enough
 }
 
 // maxOdd is how many odd numbers a set may have before it gets a base of its own.
@@ -220,6 +221,11 @@ func odds(s, t bitset, yield func(i int32, inS, inT bool)) {
 func (s *numbers) combined(o operation, t bitset) bitset {
 	s.own, t.own = false, false
 	out := &numbers{n: s.n, base: combine(o, s.base, t.base)}
+	if n := len(s.odd) + len(t.odd); n <= len(out.few) {
+		out.odd = out.few[:0]
+	} else {
+		out.odd = make([]int32, 0, n)
+	}
 	odds(s, t, func(i int32, inS, inT bool) {
 		if o.bit(inS, inT) != out.base.has(int(i)) {
 			out.odd = append(out.odd, i)

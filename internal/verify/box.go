@@ -107,27 +107,28 @@ func lowBits(n int) uint64 {
 	return 1<<n - 1
 }
 
-// split cuts a box in two by a set of ports. A part that is empty is nil.
-func (b box) splitPorts(in bitset) (yes, no *box) {
+// splitPorts cuts a box in two by a set of ports. A part that is empty is nil, and one that
+// is all is the box itself.
+func (b *box) splitPorts(in bitset) (yes, no *box) {
 	if b.ports.within(in) {
-		return &b, nil
+		return b, nil
 	}
 	if !b.ports.meets(in) {
-		return nil, &b
+		return nil, b
 	}
-	y, n := b, b
+	y, n := *b, *b
 	y.ports, n.ports = b.ports.and(in), b.ports.without(in)
 	return &y, &n
 }
 
-func (b box) splitSources(in bitset) (yes, no *box) {
+func (b *box) splitSources(in bitset) (yes, no *box) {
 	if b.srcs.within(in) {
-		return &b, nil
+		return b, nil
 	}
 	if !b.srcs.meets(in) {
-		return nil, &b
+		return nil, b
 	}
-	y, n := b, b
+	y, n := *b, *b
 	y.srcs, n.srcs = b.srcs.and(in), b.srcs.without(in)
 	return &y, &n
 }

@@ -14,12 +14,10 @@ func (m *machine) lookUp(n *node, st ruleset.Lookup, p *path, out *outcome) {
 		return
 	}
 	if !m.rs.Sets[st.Set].Dynamic {
-		var found outcome
-		m.lookUpTable(n, st.Set, st.Key, p, &found)
+		m.lookUpTable(n, st.Set, st.Key, p, out)
 		if st.Not {
-			found.yes, found.no = found.no, found.yes
+			out.yes, out.no = out.no, out.yes
 		}
-		out.yes, out.no = append(out.yes, found.yes...), append(out.no, found.no...)
 		return
 	}
 	if st.SameTTL && !m.oneTTL {
@@ -29,12 +27,10 @@ func (m *machine) lookUp(n *node, st ruleset.Lookup, p *path, out *outcome) {
 		m.fail(n.line, "`--hitcount` decides about packets")
 	}
 	for _, k := range m.keys(n.line, st.Key, p) {
-		var found outcome
-		m.lookUpKey(st, k, &found)
-		if st.Not {
-			found.yes, found.no = found.no, found.yes
-		}
-		out.yes, out.no = append(out.yes, found.yes...), append(out.no, found.no...)
+		m.lookUpKey(st, k, out)
+	}
+	if st.Not {
+		out.yes, out.no = out.no, out.yes
 	}
 }
 
@@ -119,12 +115,14 @@ type keyed struct {
 }
 
 // keys cuts a path until the numbers of a key are known. The source, and its TTL,
-// are those of the one source.
+// are those of the one source. What it gives is to be used up before it is called again.
 func (m *machine) keys(line int, fields []ruleset.Field, p *path) []keyed {
-	return m.keysOf(line, fields, keyed{path: p})
+	m.keyed = m.keyed[:0]
+	m.keysOf(line, fields, keyed{path: p})
+	return m.keyed
 }
 
-func (m *machine) keysOf(line int, fields []ruleset.Field, k keyed) []keyed {
+func (m *machine) keysOf(line int, fields []ruleset.Field, k keyed) {
 	for i, f := range fields {
 		switch f.Kind {
 		case ruleset.FieldSrc, ruleset.FieldTTL:
@@ -134,11 +132,13 @@ func (m *machine) keysOf(line int, fields []ruleset.Field, k keyed) []keyed {
 		case ruleset.FieldNFProto:
 			k.key.push(m.nfproto())
 		case ruleset.FieldRegister:
-			return m.keysRest(line, fields[i+1:], k, m.concrete(line, k.path), func(p *path) uint32 { return p.reg.v })
+			m.keysRest(line, fields[i+1:], k, m.concrete(line, k.path), func(p *path) uint32 { return p.reg.v })
+			return
 		case ruleset.FieldProto:
-			return m.keysRest(line, fields[i+1:], k, m.protocols(k.path), func(p *path) uint32 {
+			m.keysRest(line, fields[i+1:], k, m.protocols(k.path), func(p *path) uint32 {
 				return uint32(m.sp.atoms[p.b.ports.first()].proto)
 			})
+			return
 		case ruleset.FieldDPort:
 			if k.dport {
 				m.fail(line, "a key with two ports")
@@ -147,21 +147,19 @@ func (m *machine) keysOf(line int, fields []ruleset.Field, k keyed) []keyed {
 			k.key.push(0)
 		default:
 			m.fail(line, "a set that packets change has "+f.Name+" in its key")
-			return nil
+			return
 		}
 	}
-	return []keyed{k}
+	m.keyed = append(m.keyed, k)
 }
 
-func (m *machine) keysRest(line int, rest []ruleset.Field, k keyed, paths []*path, value func(*path) uint32) []keyed {
-	var out []keyed
+func (m *machine) keysRest(line int, rest []ruleset.Field, k keyed, paths []*path, value func(*path) uint32) {
 	for _, p := range paths {
 		next := k
 		next.path = p
 		next.key.push(value(p))
-		out = append(out, m.keysOf(line, rest, next)...)
+		m.keysOf(line, rest, next)
 	}
-	return out
 }
 
 func (k *elemKey) push(v uint32) {
@@ -211,7 +209,6 @@ func (m *machine) found(st ruleset.Lookup, p *path, i int, out *outcome) {
 		return
 	}
 	if live && st.Touch {
-		p = p.copy()
 		m.put(p, elem{key: p.elems[i].key, val: p.elems[i].val, timers: m.listTimers(st.Set)})
 	}
 	out.decide(p, live)
@@ -259,7 +256,7 @@ func (p *path) holds(class int) (yes, no *path) {
 			return nil, p
 		}
 	}
-	yes, no = p.copy(), p.copy()
+	yes, no = p, p.copy()
 	yes.g = append(yes.g, held{class, true})
 	no.g = append(no.g, held{class, false})
 	return yes, no
@@ -281,9 +278,8 @@ func (m *machine) load(n *node, st ruleset.Load, p *path, out *outcome) {
 				out.no = append(out.no, k.path)
 				continue
 			}
-			q := k.path.copy()
-			q.reg = q.elems[i].val
-			out.yes = append(out.yes, q)
+			k.path.reg = k.path.elems[i].val
+			out.yes = append(out.yes, k.path)
 		}
 		return
 	}
@@ -299,7 +295,6 @@ func (m *machine) load(n *node, st ruleset.Load, p *path, out *outcome) {
 	for _, q := range m.concrete(n.line, p) {
 		if e := t.entries[q.reg.v]; t.onlyReg {
 			if e != nil {
-				q = q.copy()
 				q.reg = reg{kind: number, v: e.rows[0].value}
 			}
 			out.decide(q, e != nil)
@@ -330,23 +325,10 @@ func (m *machine) loadEntry(e *entry, p *path, out *outcome) {
 		}
 		return
 	}
-	rest := []box{p.b}
-	for i := range e.rows {
-		var left []box
-		for _, b := range rest {
-			yes, no := m.splitRow(b, &e.rows[i])
-			for _, y := range yes {
-				q := p.with(y)
-				q.reg = reg{kind: number, v: e.rows[i].value}
-				out.yes = append(out.yes, q)
-			}
-			left = append(left, no...)
-		}
-		rest = left
-	}
-	for _, b := range rest {
-		out.no = append(out.no, p.with(b))
-	}
+	m.eachRow(e, p, func(q *path, r *row) {
+		q.reg = reg{kind: number, v: r.value}
+		out.yes = append(out.yes, q)
+	}, func(q *path) { out.no = append(out.no, q) })
 }
 
 // loadComposed looks a number up that depends on the port.

@@ -32,6 +32,8 @@ type explorer struct {
 	seen    map[string]bitset // states, with the sources that were tried in them
 	waiting []int             // nodes without a bucket, until bucketMade is known
 	done    map[string]bitset // by-port steps, with the ports that were tried
+	key     []byte            // what canonical gave last
+	names   []renamed
 
 	suspects []suspect
 	kinds    map[suspectKind]bool
@@ -63,8 +65,8 @@ type visit struct {
 	srcs   bitset
 	parent int
 	event  event
-	at     time.Duration          // on the way that led here first
-	set    map[tick]time.Duration // when the times of the state began, on that way
+	at     time.Duration // on the way that led here first
+	set    []begun       // when the times of the state began, on that way
 }
 
 // event is a step from one state to another.
@@ -136,24 +138,24 @@ const (
 // push adds a state, if it is not known for these sources.
 func (e *explorer) push(s state, srcs bitset, v visit) {
 	key, from := e.canonical(&s)
-	covered, ok := e.seen[key]
+	covered, ok := e.seen[string(key)]
 	if ok && srcs.within(covered) {
 		return
 	}
 	if ok {
-		e.seen[key] = covered.or(srcs)
+		e.seen[string(key)] = covered.or(srcs)
 		srcs = srcs.without(covered)
 	} else {
-		e.seen[key] = srcs
+		e.seen[string(key)] = srcs
 	}
 	old := v.set
-	v.state, v.srcs, v.set = s, srcs, make(map[tick]time.Duration)
-	for t, was := range from {
-		if was.stamp == now {
-			v.set[t] = v.at
-		} else {
-			v.set[t] = old[was]
+	v.state, v.srcs, v.set = s, srcs, make([]begun, len(from))
+	for i, r := range from {
+		at := v.at
+		if r.was.stamp != now {
+			at = began(old, r.was)
 		}
+		v.set[i] = begun{r.is, at}
 	}
 	e.nodes = append(e.nodes, v)
 }
@@ -165,7 +167,7 @@ func (e *explorer) visit(i int) {
 	v := e.nodes[i]
 	if !e.scope.NoExpiry {
 		for _, t := range e.ticks(&v.state) {
-			at := max(v.at, v.set[t]+t.d)
+			at := max(v.at, began(v.set, t)+t.d)
 			e.push(e.after(&v.state, t), v.srcs, visit{parent: i, event: event{out: t}, at: at, set: v.set})
 		}
 	}
@@ -176,7 +178,10 @@ func (e *explorer) visit(i int) {
 			e.neighbour(i)
 		}
 	}
-	exact := make(map[int]bool)
+	var exact map[int]bool
+	if len(e.exact) > 0 {
+		exact = make(map[int]bool)
+	}
 	for c := range e.exact {
 		exact[c] = slices.ContainsFunc(v.state.grants, func(g exactGrant) bool { return g.class == c })
 	}
@@ -380,7 +385,8 @@ func (e *explorer) compareBucket(p *path, want verdictOf, at suspect) {
 	if len(e.coarse) == 0 {
 		return
 	}
-	touched := slices.ContainsFunc(append(slices.Clone(p.made), p.gone...), func(k elemKey) bool { return e.coarse[k.set] })
+	shares := func(k elemKey) bool { return e.coarse[k.set] }
+	touched := slices.ContainsFunc(p.made, shares) || slices.ContainsFunc(p.gone, shares)
 	if touched != want.paid {
 		e.unevenBuckets(p, at)
 		return

@@ -66,12 +66,12 @@ func (e *explorer) lazyKey(s state, first bool, srcs bitset) string {
 	funcs := ""
 	for j := range n.elems {
 		if v := &n.elems[j].val; v.kind == byPort {
-			funcs += fmt.Sprintf(" %p", v.fn)
+			funcs += fmt.Sprintf("%p ", v.fn)
 			*v = reg{kind: byPort}
 		}
 	}
 	key, _ := e.canonical(&n)
-	return fmt.Sprint(first, funcs, srcs.key(), key)
+	return fmt.Sprintf("%t %s%d ", first, funcs, len(key)) + string(key) + srcs.key()
 }
 
 // sameSources adds the addresses that may be of the same sources.

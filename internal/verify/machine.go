@@ -33,6 +33,8 @@ type machine struct {
 	// limited = false: no bucket is ever empty.
 	limited bool
 	leaf    func(*path, ruleset.Verdict)
+	alone   [1]*path    // what concrete gives, if it is one path; gone with its next call
+	keyed   []keyed     // what keys gives
 	suspend func(pause) // if set, a path stops where it first asks for the source
 	unknown error
 }
@@ -90,7 +92,8 @@ const (
 	byPort
 )
 
-// path is a way through the rules that a set of packets has gone.
+// path is a way through the rules that a set of packets has gone. Whoever is handed one
+// may change it: nobody else has it.
 type path struct {
 	b     box
 	reg   reg
@@ -154,7 +157,8 @@ func (o *outcome) add(p *path, split func(bitset) (yes, no *box)) func(bitset) {
 func (o *outcome) put(p *path, yes, no *box) {
 	if yes != nil && no != nil {
 		o.yes = append(o.yes, p.with(*yes))
-		o.no = append(o.no, p.with(*no))
+		p.b = *no
+		o.no = append(o.no, p)
 		return
 	}
 	if yes != nil {
@@ -217,10 +221,6 @@ func (m *machine) goOn(at pause, b box, elems []elem, leaf func(*path, ruleset.V
 	m.leaf = leaf
 	p := at.p.with(b)
 	p.elems = elems
-	if at.n.removes != nil {
-		m.run(at.n, p, at.up)
-		return
-	}
 	m.resume(at.n, at.i, p, at.up)
 }
 
@@ -269,8 +269,11 @@ func (m *machine) finish(p *path, v ruleset.Verdict) {
 }
 
 // run goes from a node to the end of the hook.
-func (m *machine) run(n *node, p *path, up *frame) {
-	for m.unknown == nil {
+func (m *machine) run(n *node, p *path, up *frame) { m.resume(n, 0, p, up) }
+
+// resume goes on from inside a rule.
+func (m *machine) resume(n *node, i int, p *path, up *frame) {
+	for ; m.unknown == nil; i = 0 {
 		switch n.kind {
 		case atVerdict:
 			m.finish(p, n.do)
@@ -288,12 +291,12 @@ func (m *machine) run(n *node, p *path, up *frame) {
 				m.suspend(pause{n, 0, p, up})
 				return
 			}
-			p = m.takeAll(p, n.removes)
+			m.takeAll(p, n.removes)
 			n = n.next
 			continue
 		}
 		var ok bool
-		if p, ok = m.tests(n, 0, p, up); p == nil {
+		if p, ok = m.tests(n, i, p, up); p == nil {
 			return
 		}
 		if !ok {
@@ -329,6 +332,10 @@ func (m *machine) tests(n *node, i int, p *path, up *frame) (*path, bool) {
 			m.suspend(pause{n, i, p, up})
 			return nil, false
 		}
+		if set, ok := n.tests[i].(ruleset.SetRegister); ok {
+			p.reg = reg{kind: number, v: set.Value}
+			continue
+		}
 		if holds, ok := m.settled(n, n.tests[i], p); ok {
 			if !holds {
 				return p, false
@@ -354,13 +361,6 @@ func (m *machine) tests(n *node, i int, p *path, up *frame) (*path, bool) {
 		p = out.yes[0]
 	}
 	return p, true
-}
-
-// resume goes on inside a rule.
-func (m *machine) resume(n *node, i int, p *path, up *frame) {
-	rest := *n
-	rest.tests = n.tests[i:]
-	m.run(&rest, p, up)
 }
 
 // runMap ends a rule with a verdict map.
@@ -391,10 +391,6 @@ func (m *machine) statement(n *node, st ruleset.Statement, p *path) outcome {
 		if st.Not {
 			out.yes, out.no = out.no, out.yes
 		}
-	case ruleset.SetRegister:
-		q := p.copy()
-		q.reg = reg{kind: number, v: st.Value}
-		out.yes = append(out.yes, q)
 	case ruleset.Lookup:
 		m.lookUp(n, st, p, &out)
 	case ruleset.Load:
@@ -409,14 +405,16 @@ func (m *machine) statement(n *node, st ruleset.Statement, p *path) outcome {
 	return out
 }
 
-// concrete cuts a path so that the register is a number on every piece.
+// concrete cuts a path so that the register is a number on every piece. What it gives is to
+// be used up before it is called again.
 func (m *machine) concrete(line int, p *path) []*path {
 	switch p.reg.kind {
 	case foreign:
 		m.fail(line, "meta priority is read before it is written")
 		return nil
 	case number:
-		return []*path{p}
+		m.alone[0] = p
+		return m.alone[:]
 	}
 	var out []*path
 	for _, g := range p.reg.fn.groups(p.b.ports) {

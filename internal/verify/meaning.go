@@ -27,6 +27,8 @@ type meaning struct {
 	classes               []bitset
 	children              [][]automaton.State
 	knocks                []int     // atoms, by place
+	singles               []bitset  // by atom, those that were asked for
+	staying               []bitset  // by place, those that were asked for: the knocks that stay there
 	first                 *portFunc // first knocks that end no door
 	firstEnds             []automaton.State
 	admits                []bitset // sources, by door
@@ -68,6 +70,8 @@ func newMeaning(g *automaton.Program, sp *space, limited bool) *meaning {
 	}
 	s.children = make([][]automaton.State, len(g.Places))
 	s.knocks = make([]int, len(g.Places))
+	s.singles = make([]bitset, len(sp.atoms))
+	s.staying = make([]bitset, len(g.Places))
 	for at := 1; at < len(g.Places); at++ {
 		up := g.Places[at].Parent
 		s.knocks[at] = sp.atomOf(g.Places[at].Knock)
@@ -83,9 +87,10 @@ func newMeaning(g *automaton.Program, sp *space, limited bool) *meaning {
 		s.first.dom.add(a)
 		s.first.value[a] = uint32(c)
 	}
+	everybody := fullBitset(len(sp.srcs))
 	for _, d := range g.Doors {
 		if len(d.From) == 0 {
-			s.admits = append(s.admits, fullBitset(len(sp.srcs)))
+			s.admits = append(s.admits, everybody)
 		} else {
 			s.admits = append(s.admits, sp.sources(d.From))
 		}
@@ -125,9 +130,11 @@ func (s *meaning) knock(at automaton.State) int { return s.knocks[at] }
 
 // single is the set of one atom.
 func (s *meaning) single(atom int) bitset {
-	b := newBitset(len(s.sp.atoms))
-	b.add(atom)
-	return b
+	if s.singles[atom] == nil {
+		s.singles[atom] = newBitset(len(s.sp.atoms))
+		s.singles[atom].add(atom)
+	}
+	return s.singles[atom]
 }
 
 // judging is a judgement under way.

@@ -87,7 +87,7 @@ func mutants(text string) []mutant {
 		{"state", regexp.MustCompile(`,(untracked|UNTRACKED)`), ""},
 		{"place", regexp.MustCompile(` : 0:(\d)`), " : 0:4${1}"},
 		{"place", regexp.MustCompile(`set none`), "set 0:3"},
-		{"type", regexp.MustCompile(`daddr type != local`), "daddr type != { local, broadcast }"},
+		{"type", regexp.MustCompile(`daddr type != local`), "daddr type != { local, multicast }"},
 		{"type", regexp.MustCompile(`--dst-type LOCAL`), "--dst-type BROADCAST"},
 		{"flags", regexp.MustCompile(`fin \| syn \| rst \| ack`), "syn | ack"},
 		{"flags", regexp.MustCompile(`FIN,SYN,RST,ACK SYN`), "SYN,ACK SYN"},
@@ -167,7 +167,7 @@ duplicates  = "reset"
 ipv6_prefix = 64
 [door.a]
 opens  = ["tcp/22", "tcp/24"]
-knocks = ["udp/1001", "tcp/1020", "udp/1001"]
+knocks = ["udp/1001", "tcp/1020", "udp/1001", "udp/1003"]
 `
 )
 
@@ -187,6 +187,7 @@ var reasons = []struct {
 	{"what follows in the calling chain comes to the same", regexp.MustCompile(`: (goto->jump|jump->goto|-g->-j|-j->-g): `)},
 	{"nothing reads the register before it is written again, or the packet is dropped", regexp.MustCompile(`meta priority set (none|0:)`)},
 	{"a first knock at its place leads to the same place again", regexp.MustCompile(`dropped: .*@stay_started`)},
+	{"the first knock of these doors is a repetition wherever a source is", regexp.MustCompile(`guard nftables: .*dropped: meta priority set .* map @first goto start`)},
 	{"no door of these policies has a single knock", regexp.MustCompile(`@restricted|vmap @opens|line \d+: (dropped|started->advanced): delete @started`)},
 	{"the element is not there when this rule is met", regexp.MustCompile(`: (add->update: add @|update->add: update @bucket)`)},
 	{"every way on from here sets the time anew, or takes the source out", regexp.MustCompile(`: rcheck->update: `)},

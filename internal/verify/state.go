@@ -79,31 +79,50 @@ func (e *explorer) after(s *state, out tick) state {
 	return n
 }
 
+// renamed is a tick under its canonical name.
+type renamed struct{ is, was tick }
+
+// begun is when a time began.
+type begun struct {
+	tick
+	at time.Duration
+}
+
+// began looks for a tick.
+func began(list []begun, t tick) time.Duration {
+	for _, b := range list {
+		if b.tick == t {
+			return b.at
+		}
+	}
+	return 0
+}
+
 // canonical orders a state and numbers its stamps, so that states that differ in
 // names alone are the same. Stamps matter only together with a time: of each time
-// the stamps are numbered by their own. It gives the state's key, and the ticks of the
-// old state that those of the new one come from.
-func (e *explorer) canonical(s *state) (string, map[tick]tick) {
+// the stamps are numbered by their own. It gives the state's key, and how its ticks were
+// named before; both are to be used up before it is called again.
+func (e *explorer) canonical(s *state) ([]byte, []renamed) {
 	slices.SortFunc(s.elems, func(a, b elem) int { return compareKeys(a.key, b.key) })
 	slices.SortFunc(s.grants, func(a, b exactGrant) int { return a.class - b.class })
-	from := make(map[tick]tick)
-	names := make(map[tick]int)
-	counts := make(map[time.Duration]int)
+	from := e.names[:0]
 	rename := func(d time.Duration, stamp int) int {
 		if stamp == none {
 			return none
 		}
-		t := tick{d, stamp}
-		n, ok := names[t]
-		if !ok {
-			counts[d]++
-			n = counts[d]
-			names[t] = n
-			from[tick{d, n}] = t
+		n := 1
+		for _, r := range from {
+			if r.was == (tick{d, stamp}) {
+				return r.is.stamp
+			}
+			if r.is.d == d {
+				n++
+			}
 		}
+		from = append(from, renamed{tick{d, n}, tick{d, stamp}})
 		return n
 	}
-	key := make([]byte, 0, 64)
+	key := e.key[:0]
 	put := func(v int) { key = binary.AppendVarint(key, int64(v)) }
 	put(int(s.place))
 	s.since = rename(e.g.StepTimeout, s.since)
@@ -117,6 +136,11 @@ func (e *explorer) canonical(s *state) (string, map[tick]tick) {
 		put(g.stamp)
 	}
 	put(none)
+	timers := 0
+	for i := range s.elems {
+		timers += len(s.elems[i].timers)
+	}
+	all := make([]timer, 0, timers)
 	for i := range s.elems {
 		el := &s.elems[i]
 		put(el.key.set)
@@ -124,16 +148,18 @@ func (e *explorer) canonical(s *state) (string, map[tick]tick) {
 		put(int(el.key.k[1]))
 		put(int(el.val.kind))
 		put(int(el.val.v))
-		timers := make([]timer, len(el.timers))
-		for j, t := range el.timers {
-			timers[j] = timer{t.d, rename(t.d, t.stamp)}
+		first := len(all)
+		for _, t := range el.timers {
+			t.stamp = rename(t.d, t.stamp)
+			all = append(all, t)
 			put(int(t.d))
-			put(timers[j].stamp)
+			put(t.stamp)
 		}
-		el.timers = timers
+		el.timers = slices.Clip(all[first:])
 		put(none)
 	}
-	return string(key), from
+	e.key, e.names = key, from
+	return key, from
 }
 
 func compareKeys(a, b elemKey) int {

@@ -210,22 +210,41 @@ func (m *machine) lookup(e *entry, p *path, out *outcome) {
 	case e.srcs != nil:
 		out.add(p, p.b.splitSources)(e.srcs)
 	default:
-		rest := []box{p.b}
+		m.eachRow(e, p, func(q *path, _ *row) { out.yes = append(out.yes, q) }, func(q *path) { out.no = append(out.no, q) })
+	}
+}
+
+// eachRow cuts a path by which row of an entry is the packet's, and what none has.
+func (m *machine) eachRow(e *entry, p *path, has func(*path, *row), none func(*path)) {
+	if e.ports != nil {
 		for i := range e.rows {
-			r := &e.rows[i]
-			var left []box
-			for _, b := range rest {
-				yes, no := m.splitRow(b, r)
-				for _, y := range yes {
-					out.yes = append(out.yes, p.with(y))
-				}
-				left = append(left, no...)
+			yes, no := p.b.splitPorts(e.rows[i].ports)
+			if no == nil {
+				has(p, &e.rows[i])
+				return
 			}
-			rest = left
+			if yes != nil {
+				has(p.with(*yes), &e.rows[i])
+				p.b = *no
+			}
 		}
+		none(p)
+		return
+	}
+	rest := []box{p.b}
+	for i := range e.rows {
+		var left []box
 		for _, b := range rest {
-			out.no = append(out.no, p.with(b))
+			yes, no := m.splitRow(b, &e.rows[i])
+			for _, y := range yes {
+				has(p.with(y), &e.rows[i])
+			}
+			left = append(left, no...)
 		}
+		rest = left
+	}
+	for _, b := range rest {
+		none(p.with(b))
 	}
 }
 

@@ -93,7 +93,7 @@ func (j *judging) step(v verdictOf) {
 				return
 			}
 		}
-		if !j.takeAny(&v, j.repeats(), func(v verdictOf) {
+		if !j.take(&v, j.repeats(), func(v verdictOf) {
 			j.pay(v, automaton.Repeated, func(v verdictOf) {
 				v.moves, v.place = true, j.place
 				j.emit(v)
@@ -152,26 +152,18 @@ func (j *judging) takeAtom(v *verdictOf, atom int, then func(verdictOf)) bool {
 	return j.take(v, j.single(atom), then)
 }
 
-func (j *judging) takeAny(v *verdictOf, atoms []int, then func(verdictOf)) bool {
-	if !slices.ContainsFunc(atoms, v.b.ports.has) {
-		return true
-	}
-	ports := newBitset(len(j.sp.atoms))
-	for _, a := range atoms {
-		ports.add(a)
-	}
-	return j.take(v, ports, then)
-}
-
 // repeats are the knocks that stay at the place.
-func (j *judging) repeats() []int {
-	if !j.g.Stay && j.g.Places[j.place].Depth > 1 {
-		return nil
+func (j *judging) repeats() bitset {
+	if known := j.staying[j.place]; known != nil {
+		return known
 	}
-	var atoms []int
-	for at := j.place; at != automaton.Root; at = j.g.Places[at].Parent {
-		atoms = append(atoms, j.knock(at))
+	atoms := newBitset(len(j.sp.atoms))
+	if j.g.Stay || j.g.Places[j.place].Depth <= 1 {
+		for at := j.place; at != automaton.Root; at = j.g.Places[at].Parent {
+			atoms.add(j.knock(at))
+		}
 	}
+	j.staying[j.place] = atoms
 	return atoms
 }
 

@@ -70,24 +70,14 @@ func (m *machine) mapGroups(set int, t *table, f *portFunc) []portGroup {
 }
 
 func (m *machine) entryVerdicts(e *entry, p *path) []branch {
-	rest := []box{p.b}
+	if e == nil {
+		return []branch{{path: p, miss: true}}
+	}
 	var out []branch
-	if e != nil {
-		for i := range e.rows {
-			r := &e.rows[i]
-			var left []box
-			for _, b := range rest {
-				yes, no := m.splitRow(b, r)
-				for _, y := range yes {
-					out = append(out, branch{p.with(y), r.then, r.chain, false})
-				}
-				left = append(left, no...)
-			}
-			rest = left
-		}
-	}
-	for _, b := range rest {
-		out = append(out, branch{path: p.with(b), miss: true})
-	}
+	m.eachRow(e, p, func(q *path, r *row) {
+		out = append(out, branch{q, r.then, r.chain, false})
+	}, func(q *path) {
+		out = append(out, branch{path: q, miss: true})
+	})
 	return out
 }

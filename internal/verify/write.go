@@ -37,15 +37,14 @@ func (m *machine) take(p *path, key elemKey) {
 }
 
 // takeAll takes the source out of many sets.
-func (m *machine) takeAll(p *path, sets []int) *path {
+func (m *machine) takeAll(p *path, sets []int) {
 	if len(m.flags) == 0 && len(p.elems) == 0 {
-		return p
+		return
 	}
 	flagged := slices.ContainsFunc(sets, func(set int) bool { return m.flagSets[set] })
 	if !flagged && !slices.ContainsFunc(p.elems, func(e elem) bool { return e.key.n == 0 && slices.Contains(sets, e.key.set) }) {
-		return p
+		return
 	}
-	p = p.copy()
 	for _, set := range sets {
 		key := elemKey{set: set}
 		if _, ok := m.flags[key]; ok {
@@ -54,7 +53,6 @@ func (m *machine) takeAll(p *path, sets []int) *path {
 			m.take(p, key)
 		}
 	}
-	return p
 }
 
 // listTimers are those of an element of a list whose time is set.
@@ -80,17 +78,18 @@ func (m *machine) write(n *node, st ruleset.Write, p *path, out *outcome) {
 	}
 	for _, k := range m.keys(n.line, st.Key, p) {
 		k.key.set = st.Set
+		if !k.dport {
+			m.writeKey(n, st, k.path, k.key, out)
+			continue
+		}
 		for _, k := range m.eachPort(n.line, k) {
-			m.writeKey(n, st, k.path.copy(), k.key, out)
+			m.writeKey(n, st, k.path, k.key, out)
 		}
 	}
 }
 
 // eachPort cuts a path whose key has the packet's port in it by ports.
 func (m *machine) eachPort(line int, k keyed) []keyed {
-	if !k.dport {
-		return []keyed{k}
-	}
 	var out []keyed
 	for a := range k.path.b.ports.each {
 		atom := m.sp.atoms[a]
@@ -226,10 +225,9 @@ func (m *machine) hashLimit(n *node, st ruleset.HashLimit, p *path, out *outcome
 			return
 		}
 		k.key.set = set
-		q := k.path.copy()
-		exists := q.find(k.key) >= 0
-		m.put(q, elem{key: k.key, timers: setTimers(fillTime(st.Limit))})
-		m.ask(n, q, set, exists, st.Limit.Over, out)
+		exists := k.path.find(k.key) >= 0
+		m.put(k.path, elem{key: k.key, timers: setTimers(fillTime(st.Limit))})
+		m.ask(n, k.path, set, exists, st.Limit.Over, out)
 	}
 }
 

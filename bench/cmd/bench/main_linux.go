@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"regexp"
 	"strings"
 
 	"tirl/bench"
@@ -17,17 +18,18 @@ func main() {
 	docs := flag.String("docs", "docs", "the `directory` of the report")
 	only := flag.String("only", "", "measure these `sections` alone, separated by commas; the others stay as they were")
 	factor := flag.Float64("factor", 1, "how much of the usual time to take")
+	match := flag.String("match", "", "measure only what this regular `expression` matches, for a look")
 	write := flag.Bool("write", false, "measure nothing, write the report anew from its numbers")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := run(ctx, *docs, *only, *factor, *write); err != nil {
+	if err := run(ctx, *docs, *only, *match, *factor, *write); err != nil {
 		fmt.Fprintln(os.Stderr, "bench: error:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, docs, only string, factor float64, write bool) error {
+func run(ctx context.Context, docs, only, match string, factor float64, write bool) error {
 	r, err := bench.Read(docs)
 	if err != nil {
 		return err
@@ -40,6 +42,11 @@ func run(ctx context.Context, docs, only string, factor float64, write bool) err
 		o := bench.Options{Factor: factor, Log: func(format string, args ...any) {
 			fmt.Fprintf(os.Stderr, "bench: "+format+"\n", args...)
 		}}
+		if match != "" {
+			if o.Match, err = regexp.Compile(match); err != nil {
+				return err
+			}
+		}
 		if only != "" {
 			o.Only = strings.Split(only, ",")
 		}

@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"tirl/internal/automaton"
-	"tirl/internal/policy"
 	"tirl/internal/port"
 )
 
@@ -24,18 +23,25 @@ func (w *writer) chains(g *automaton.Program, fams [2]family) {
 	} else {
 		w.chain("prerouting", func() { w.prerouting(g) })
 	}
-	w.chain("door", func() { w.door(g, fams) })
+	if g.Firewall {
+		w.chain("unheard", w.unheard)
+	}
+	w.chain("door", func() { w.door(g) })
+	w.chain("asked", func() {
+		w.rule("no part of any flow", "ct state invalid drop")
+		w.byFamily(fams, "asked")
+	})
+	for _, f := range fams {
+		w.asking(g, f)
+	}
+	if hasTimed(g) {
+		w.chain("held", func() { w.held(g) })
+	}
 	w.chain("shut", func() {
 		w.refuse(g)
 		w.rule("closed", "drop")
 	})
-	w.chain("listen", func() {
-		w.rule("while blocked nobody is heard", "meta nfproto @%s return", blockedSet)
-		w.rule("no place yet", "meta priority set none")
-		for _, f := range fams {
-			w.rule("each family has its own sources", "meta nfproto %s goto listen%s", f.nfproto, f.digit)
-		}
-	})
+	w.chain("listen", func() { w.byFamily(fams, "listen") })
 	for _, f := range fams {
 		w.listening(g, f)
 		w.moving(g, f)
@@ -48,18 +54,24 @@ func (w *writer) chains(g *automaton.Program, fams [2]family) {
 	})
 }
 
+// byFamily goes on to the chain of a packet's family. The table is of no other.
+func (w *writer) byFamily(fams [2]family, chain string) {
+	w.rule("each family has its own sources", "meta nfproto %s goto %s%s", fams[0].nfproto, chain, fams[0].digit)
+	w.rule("each family has its own sources", "goto %s%s", chain, fams[1].digit)
+}
+
 // prerouting is guard mode: only the doors' services are ever refused. After
 // conntrack (-200) and before DNAT (-100), so that ports that are published by
 // DNAT, as Docker does, are covered.
 func (w *writer) prerouting(g *automaton.Program) {
 	w.line("\t\ttype filter hook prerouting priority mangle; policy accept;")
 	w.exempt(g)
-	w.rule("a hidden service", portPart+" @service goto door")
+	w.known(g)
 	if g.Heard(port.TCP) {
-		w.rule("hear TCP", "%s ct state new,untracked fib daddr type local goto listen", syn)
+		w.rule("hear TCP", "%s ct state new,untracked goto listen", syn)
 	}
 	if g.Heard(port.UDP) {
-		w.rule("hear UDP", "meta l4proto udp ct state new,untracked fib daddr type local goto listen")
+		w.rule("hear UDP", "meta l4proto udp ct state new,untracked goto listen")
 	}
 }
 
@@ -70,13 +82,25 @@ func (w *writer) input(g *automaton.Program) {
 	w.line("\t\ttype filter hook input priority filter; policy accept;")
 	w.exempt(g)
 	w.needs(g)
-	w.rule("a hidden service", portPart+" @service goto door")
-	w.rule("part of an accepted flow", "ct state related accept")
-	w.rule("no part of any flow", "ct state invalid drop")
-	w.rule("not to this host alone", "fib daddr type != local drop")
+	w.known(g)
+	w.rule("what begins nothing is not heard", "ct state related,invalid goto unheard")
 	w.rule("hear everything else", "jump listen")
+	if g.Reset {
+		w.rule("not to this host alone", "fib daddr type != local drop")
+	}
 	w.refuse(g)
 	w.rule("what nothing accepts is dropped", "drop")
+}
+
+// unheard judges in firewall mode what belongs to no service and begins nothing.
+func (w *writer) unheard() {
+	w.rule("part of an accepted flow", "ct state related accept")
+	w.rule("no part of any flow", "drop")
+}
+
+// known judges by the port alone.
+func (w *writer) known(g *automaton.Program) {
+	w.rule("public and hidden services", portPart+" vmap @%s", knownPorts(g).name)
 }
 
 // needs accepts what a host in firewall mode needs besides its services.
@@ -118,35 +142,46 @@ func (w *writer) welcome(g *automaton.Program) {
 		}
 		w.rule("trusted interfaces", "iifname { %s } accept", strings.Join(quoted, ", "))
 	}
-	if len(g.Public) > 0 {
-		w.rule("public services", portPart+" @public accept")
-	}
 }
 
 // door judges packets to a hidden service.
-func (w *writer) door(g *automaton.Program, fams [2]family) {
+func (w *writer) door(g *automaton.Program) {
 	if !g.Firewall {
 		w.rule("only a SYN can open a connection", "tcp flags & (fin | syn | rst | ack) != syn accept")
-		w.rule("routed on to another host", "fib daddr type != { local, broadcast, multicast, anycast } accept")
 	}
-	w.rule("a broadcast reaches the service too", "fib daddr type != local drop")
-	w.rule("an administrator has blocked all doors", "meta nfproto @%s goto shut", blockedSet)
-	w.rule("no part of any flow", "ct state invalid drop")
-	for i := range g.GrantLayers() {
-		for _, f := range fams {
-			for _, held := range []struct{ set, why string }{
-				{f.grant, "the source holds a grant"}, {f.given, "an administrator has let the source in"},
-			} {
-				w.rule(held.why, "meta priority set "+portPart+" map @%s %s . meta priority @%s meta priority set none %s",
-					layerName(i), f.addr, held.set, letIn(g))
-			}
+	w.rule("to this host", "fib daddr type local goto asked")
+	if !g.Firewall {
+		w.rule("routed on to another host", "fib daddr type != { broadcast, multicast, anycast } accept")
+	}
+	w.rule("a broadcast reaches the service too", "drop")
+}
+
+// asking looks whether a source may use the service.
+func (w *writer) asking(g *automaton.Program, f family) {
+	w.chain("asked"+f.digit, func() {
+		for _, class := range classMaps(g) {
+			w.rule("does the source hold a grant", "meta priority set "+portPart+" map @%s jump granted%s", class.name, f.digit)
 		}
+		w.rule("may be let in once; counts as a wrong packet", "jump listen%s", f.digit)
+		if defers(g) {
+			w.rule("tell what led here", "jump owing%s", f.digit)
+		}
+		w.rule("closed", "goto shut")
+	})
+	if !hasTimed(g) {
+		return
 	}
-	w.rule("may be let in once; counts as a wrong packet", "jump listen")
-	if g.Events == policy.KernelEvents {
-		w.rule("tell what led here", "jump owing")
-	}
-	w.rule("closed", "goto shut")
+	w.chain("granted"+f.digit, func() {
+		w.rule("the source holds a grant", "%s . meta priority @%s goto held", f.addr, f.grant)
+		w.rule("an administrator has let the source in", "%s . meta priority @%s goto held", f.addr, f.given)
+	})
+}
+
+// held lets in who holds a grant.
+func (w *writer) held(g *automaton.Program) {
+	w.rule("an administrator has blocked all doors", "meta nfproto @%s goto shut", blockedSet)
+	w.rule("leave no trace of a grant", "meta priority set none")
+	w.rule("let in", letIn(g))
 }
 
 // refuse turns a packet away as a closed port does, if the policy says so.
@@ -157,26 +192,49 @@ func (w *writer) refuse(g *automaton.Program) {
 	}
 }
 
-// listening finds a source's place and makes it pay.
+// listening finds a source's place and makes it pay. Most packets of strangers are
+// of a source at the start that has no bucket, and no first knock: they change
+// nothing, so that whether they would be heard need not be asked.
 func (w *writer) listening(g *automaton.Program, f family) {
 	w.chain("listen"+f.digit, func() {
-		w.rule("the place after one knock", "meta priority set %s map @%s", f.place, f.started)
-		w.rule("the place after more", "meta priority set %s map @%s", f.place, f.advanced)
+		w.rule("the place after more knocks", "meta priority set %s map @%s goto at%s", f.place, f.advanced, f.digit)
+		w.rule("the place after one knock", "meta priority set %s map @%s goto at%s", f.place, f.started, f.digit)
+		w.rule("a first knock", portPart+" @first goto root%s", f.digit)
+		// Not the other way round: an element that matches takes a token (nft_lookup_eval,
+		// net/netfilter/nft_lookup.c).
+		w.rule("a stranger", "%s != @%s return", f.bucketKey, f.bucket)
+		w.rule("at the start, but not long", "goto root%s", f.digit)
+	})
+	w.chain("root"+f.digit, func() {
+		w.deaf("return")
+		w.pay(g, f)
+		w.rule("no room for a bucket: not heard", "%s != @%s return", f.bucketKey, f.bucket)
+		w.rule("a first knock", "meta priority set "+portPart+" map @first goto start%s", f.digit)
+	})
+	w.chain("at"+f.digit, func() {
+		w.deaf("goto clean")
 		w.rule("no bucket yet", "%s != @%s goto idle%s", f.bucketKey, f.bucket, f.digit)
-		w.rule("bucket empty: not heard", "%s goto %s", limit(g, f), unheard(g))
+		w.pay(g, f)
 		w.stays(g, f)
 		w.rule("move on", "goto move%s", f.digit)
 	})
 	w.chain("idle"+f.digit, func() {
 		w.stays(g, f)
-		w.rule("a first knock", portPart+" @first goto begin%s", f.digit)
-		w.rule("anything else in progress", "meta priority != none goto begin%s", f.digit)
-	})
-	w.chain("begin"+f.digit, func() {
-		w.rule("a change of place makes a bucket", "%s goto %s", limit(g, f), unheard(g))
+		w.pay(g, f)
 		w.rule("no room for a bucket: not heard", "%s != @%s goto clean", f.bucketKey, f.bucket)
 		w.rule("move on", "goto move%s", f.digit)
 	})
+}
+
+// deaf turns away what is not heard.
+func (w *writer) deaf(away string) {
+	w.rule("while blocked nobody is heard", "meta nfproto @%s %s", blockedSet, away)
+	w.rule("not to this host alone", "fib daddr type != local %s", away)
+}
+
+// pay takes a token of the source's bucket, which it makes if there is none.
+func (w *writer) pay(g *automaton.Program, f family) {
+	w.rule("bucket empty: not heard", "%s goto %s", limit(g, f), silenced(g))
 }
 
 // stays refreshes a place that a repeated knock does not leave.
@@ -187,19 +245,19 @@ func (w *writer) stays(g *automaton.Program, f family) {
 	}
 }
 
-// moving changes the place of a source.
+// moving changes the place of a source that is not at the start.
 func (w *writer) moving(g *automaton.Program, f family) {
 	w.chain("move"+f.digit, func() {
 		if hasOnce(g) {
 			// No knock leads on from the end of a once door, so the place is not needed any more.
 			w.rule("at the end of a once door", "meta priority set meta priority map @once_class")
-			w.rule("its service", placeKey+" . "+portPart+" @once_service goto let_in%s", f.digit)
+			w.rule("its service", placeKey+" . "+portPart+" @%s goto let_in%s", onceSet(g).name, f.digit)
 		}
 		w.leave(f)
 		w.paths(g, f)
 		w.rule("the knock expected here", "meta priority set "+placeKey+" . "+portPart+" map @step goto advance%s", f.digit)
 		if tells(g) {
-			w.rule("its progress is lost", "meta priority != none jump wrong")
+			w.rule("its progress is lost", "jump wrong")
 		}
 		w.rule("a first knock", "meta priority set "+portPart+" map @first goto start%s", f.digit)
 		w.rule("a wrong packet", "meta priority set none")

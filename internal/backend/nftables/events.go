@@ -21,15 +21,6 @@ import (
 // What is told is limited for each source and kind (told), and for each kind. A
 // full set tells nothing and changes no verdict.
 
-// Numbers of the kinds in sets. They are no places or classes: those stand in
-// other sets.
-const (
-	kindOpened uint32 = 1 + iota
-	kindWrong
-	kindLimited
-	kindAccepted
-)
-
 // openedSet holds the ends of all doors, with a counter each.
 const openedSet = "opened_at"
 
@@ -37,6 +28,10 @@ const (
 	// owedTime is how long a source has to come to a hidden service for its event
 	// to be told. Of what it has opened it is until the door is shut.
 	owedTime = 30 * time.Second
+	// eventSources is how many sources can have an event that is owed, or was told, of
+	// one kind. The kernel makes a table for all of them at once (nft_rhash_init,
+	// net/netfilter/nft_set_hash.c).
+	eventSources = 4096
 	// toldTime is longer than a source's limit takes to fill up.
 	toldTime = time.Minute
 	// Of IPv4 the header without options, of IPv6 the fixed header: no ports.
@@ -66,8 +61,8 @@ func letIn(g *automaton.Program) string {
 	return "accept"
 }
 
-// unheard is where a packet goes whose source has an empty bucket.
-func unheard(g *automaton.Program) string {
+// silenced is where a packet goes whose source has an empty bucket.
+func silenced(g *automaton.Program) string {
 	if tells(g) {
 		return "limited"
 	}
@@ -79,7 +74,7 @@ func eventChains(g *automaton.Program) []string {
 	case !tells(g):
 		return nil
 	case defers(g):
-		return []string{"opened", "accepted", "first_accepted", "wrong", "limited", "owing", "owing_wrong", "owing_limited"}
+		return []string{"opened", "accepted", "first_accepted", "wrong", "limited", "owing4", "owing6", "owing_wrong", "owing_limited"}
 	}
 	return []string{"opened", "accepted", "wrong", "limited"}
 }
@@ -88,14 +83,22 @@ func eventSets(g *automaton.Program, f family) []set {
 	if !tells(g) {
 		return nil
 	}
-	s := set{typeof: f.addrType + " . meta priority", attrs: fmt.Sprintf("size %d; flags dynamic,timeout;", g.Sources)}
-	told, owed := s, s
-	told.name, owed.name = f.told, f.owed
-	if defers(g) {
-		return []set{told, owed}
+	attrs := fmt.Sprintf("size %d; flags dynamic,timeout;", eventSources)
+	var list []set
+	for _, kind := range counters(g) {
+		list = append(list, set{name: f.told(kind), typeof: fromAddr(f), attrs: attrs})
+		if kind != backend.EventAccepted && defers(g) {
+			list = append(list, set{name: f.owed(kind), typeof: f.addrType, attrs: attrs})
+		}
 	}
-	return []set{told}
+	return list
 }
+
+// owed names the set of sources of which an event of a kind is to be told, and told
+// the set of those of which it was. A set for each kind needs no register, which
+// takes as long to write as a set takes to look up.
+func (f family) owed(kind string) string { return "owed_" + kind + f.digit }
+func (f family) told(kind string) string { return "told_" + kind + f.digit }
 
 // openedAt has a counter for each door, which takes no rule for each.
 func openedAt(g *automaton.Program) set {
@@ -108,105 +111,93 @@ func openedAt(g *automaton.Program) set {
 	return s
 }
 
-// events writes what happens at an event. The register is free in all of these
-// chains, and none again at their end.
+// events writes what happens at an event.
 func (w *writer) events(g *automaton.Program, fams [2]family) {
 	if !tells(g) {
 		return
 	}
-	clean := func() { w.rule("leave no trace of a kind", "meta priority set none") }
-	happens := func(kind string, number uint32) {
+	clean := func() { w.rule("leave no trace of a place", "meta priority set none") }
+	happens := func(kind string) {
 		w.rule("how often", "counter name %q", kind)
-		w.rule("the kind of event", "meta priority set %s", handle(number))
 		if defers(g) {
-			w.owe(g, fams, number)
+			w.owe(g, fams, kind)
 		} else {
 			w.tell(g, fams, kind, 0)
 		}
 	}
 	w.chain("opened", func() {
-		happens(backend.EventOpened, kindOpened)
+		happens(backend.EventOpened)
 		clean()
 	})
 	w.chain("accepted", func() {
 		w.rule("how often", "counter name %q", backend.EventAccepted)
 		if defers(g) {
-			w.rule("the kind of event", "meta priority set %s", handle(kindOpened))
-			w.owing(fams, "first_accepted")
+			for _, f := range fams {
+				w.owing(f, backend.EventOpened, "first_accepted")
+			}
 		}
-		w.rule("the kind of event", "meta priority set %s", handle(kindAccepted))
 		w.tell(g, fams, backend.EventAccepted, portsSize)
-		clean()
 		w.rule("let in", "accept")
 	})
-	w.chain("wrong", func() {
-		happens(backend.EventWrong, kindWrong)
-		// Whoever comes from here sets the register, whatever happens.
-	})
+	w.chain("wrong", func() { happens(backend.EventWrong) })
 	w.chain("limited", func() {
-		happens(backend.EventLimited, kindLimited)
+		happens(backend.EventLimited)
 		clean()
 	})
 	if !defers(g) {
 		return
 	}
 	w.chain("first_accepted", func() {
-		w.told(fams)
+		w.told(fams, backend.EventOpened)
 		w.tell(g, fams, backend.EventOpened, portsSize)
-		clean()
 		w.rule("let in", "accept")
 	})
-	w.chain("owing", func() {
-		w.rule("the kind of event", "meta priority set %s", handle(kindWrong))
-		w.owing(fams, "owing_wrong")
-		w.rule("the kind of event", "meta priority set %s", handle(kindLimited))
-		w.owing(fams, "owing_limited")
-		clean()
-	})
+	for _, f := range fams {
+		w.chain("owing"+f.digit, func() {
+			w.owing(f, backend.EventWrong, "owing_wrong")
+			w.owing(f, backend.EventLimited, "owing_limited")
+		})
+	}
 	w.chain("owing_wrong", func() {
-		w.told(fams)
+		w.told(fams, backend.EventWrong)
 		w.tell(g, fams, backend.EventWrong, portsSize)
-		clean()
 	})
 	w.chain("owing_limited", func() {
 		// It stays owed: packets that are not heard would free and make elements of
 		// one key faster than the kernel collects them.
 		w.tell(g, fams, backend.EventLimited, portsSize)
-		clean()
 	})
 }
 
-// owe notes an event, whose kind is in the register.
-func (w *writer) owe(g *automaton.Program, fams [2]family, number uint32) {
+// owe notes an event.
+func (w *writer) owe(g *automaton.Program, fams [2]family, kind string) {
 	wait := owedTime
-	if number == kindOpened {
+	if kind == backend.EventOpened {
 		wait = max(wait, g.StepTimeout)
 		for _, d := range g.OpenTimes() {
 			wait = max(wait, d)
 		}
 	}
 	for _, f := range fams {
-		w.rule("to be told at a packet whose port is no knock", "update @%s { %s . meta priority timeout %s }", f.owed, f.addr, span(wait))
+		w.rule("to be told at a packet whose port is no knock", "update @%s { %s timeout %s }", f.owed(kind), f.addr, span(wait))
 	}
 }
 
-// owing goes to a chain if the kind in the register is owed.
-func (w *writer) owing(fams [2]family, chain string) {
-	for _, f := range fams {
-		w.rule("something has happened before", "%s . meta priority @%s goto %s", f.addr, f.owed, chain)
-	}
+// owing goes to a chain if an event of a kind is owed.
+func (w *writer) owing(f family, kind, chain string) {
+	w.rule("something has happened before", "%s @%s goto %s", f.addr, f.owed(kind), chain)
 }
 
 // told takes a note away. Only packets that are heard make one, so that the
 // bucket bounds how many elements wait for the kernel to collect them.
-func (w *writer) told(fams [2]family) {
+func (w *writer) told(fams [2]family, kind string) {
 	for _, f := range fams {
-		w.rule("it is told", "delete @%s { %s . meta priority }", f.owed, f.addr)
+		w.rule("it is told", "delete @%s { %s }", f.owed(kind), f.addr)
 	}
 }
 
-// tell logs the packet as an event of the kind in the register, and of it so much
-// behind the header. The kernel log knows no length.
+// tell logs the packet as an event of a kind, and of it so much behind the header.
+// The kernel log knows no length.
 func (w *writer) tell(g *automaton.Program, fams [2]family, kind string, beyond int) {
 	rate := "limit rate 6/minute burst 5 packets"
 	if kind == backend.EventLimited {
@@ -221,7 +212,7 @@ func (w *writer) tell(g *automaton.Program, fams [2]family, kind string, beyond 
 		if f.digit == "6" {
 			source = "ip6 saddr" + net64
 		}
-		w.rule("not too often", "update @%s { %s . meta priority timeout %s %s } limit rate 10/second burst 50 packets log prefix \"%s%s: \"%s",
-			f.told, source, span(toldTime), rate, backend.EventPrefix, kind, where)
+		w.rule("not too often", "update @%s { %s timeout %s %s } limit rate 10/second burst 50 packets log prefix \"%s%s: \"%s",
+			f.told(kind), source, span(toldTime), rate, backend.EventPrefix, kind, where)
 	}
 }

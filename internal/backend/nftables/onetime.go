@@ -199,7 +199,7 @@ func (w *writer) token(fams [2]family) {
 func (w *writer) judged(g *automaton.Program) {
 	w.rule("leave no trace of a user", "meta priority set none")
 	w.welcome(g)
-	w.rule("a hidden service", portPart+" @service goto shut")
+	w.rule("public and hidden services", portPart+" vmap @%s", judgedPorts(g).name)
 	if g.Firewall {
 		w.refuse(g)
 		w.rule("what nothing accepts is dropped", "drop")
@@ -207,6 +207,9 @@ func (w *writer) judged(g *automaton.Program) {
 		w.rule("no business of doors", "accept")
 	}
 }
+
+// judgedPorts is what judged says of a packet by its port.
+func judgedPorts(g *automaton.Program) set { return portVerdicts(g, "judged_ports", "goto shut") }
 
 // redeem takes a source to the end of the door, wherever it stood.
 func (w *writer) redeem(g *automaton.Program, f family) {

@@ -19,7 +19,7 @@ type family struct {
 	bucketType string
 
 	// Names of sets.
-	started, advanced, spent, bucket, grant, given, told, owed string
+	started, advanced, spent, bucket, grant, given string
 }
 
 const net64 = " & ffff:ffff:ffff:ffff::"
@@ -62,8 +62,6 @@ func families(g *automaton.Program) [2]family {
 		f.bucket = "bucket" + f.digit + suffix
 		f.grant = "grant" + f.digit
 		f.given = "given" + f.digit
-		f.told = "told" + f.digit
-		f.owed = "owed" + f.digit
 	}
 	return [2]family{v4, v6}
 }
@@ -124,13 +122,22 @@ func openChain(d time.Duration) string { return "open_" + span(d) }
 
 // chainNames lists the chains that other chains or maps refer to.
 func chainNames(g *automaton.Program, fams [2]family) []string {
-	names := []string{"about", "door", "shut", "listen"}
+	names := []string{"about", "door", "asked", "shut", "listen"}
+	if hasTimed(g) {
+		names = append(names, "held")
+	}
+	if g.Firewall {
+		names = append(names, "unheard")
+	}
 	for _, d := range g.OpenTimes() {
 		names = append(names, openChain(d))
 	}
 	for _, f := range fams {
-		for _, c := range []string{"listen", "idle", "begin", "move", "start", "advance"} {
+		for _, c := range []string{"asked", "listen", "root", "at", "idle", "move", "start", "advance"} {
 			names = append(names, c+f.digit)
+		}
+		if hasTimed(g) {
+			names = append(names, "granted"+f.digit)
 		}
 		if hasOnce(g) {
 			names = append(names, "let_in"+f.digit)

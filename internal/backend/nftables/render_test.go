@@ -123,6 +123,35 @@ func TestRulesDoNotGrowWithDoors(t *testing.T) {
 	}
 }
 
+// Ports stand in sets one by one as long as they are few, public and hidden ones
+// together.
+func TestRangesOnlyIfWide(t *testing.T) {
+	for _, test := range []struct {
+		ports string
+		want  []string // lines
+		n     int      // hidden, one by one
+	}{
+		{"tcp/8000-9022", []string{"\tmap known {", "\tmap grant_class1 {"}, 1023},
+		{"tcp/8000-9023", []string{"\tmap known_ranges {", "\tmap grant_class1 {"}, 0},
+		{"tcp/8000-9024", []string{"\tmap known_ranges {", "\tmap grant_class1_ranges {"}, 0},
+	} {
+		text := render(compileText(t, test.ports, "public = [\"tcp/443\"]\n[door.a]\nopens = [\""+test.ports+
+			"\"]\nknocks = [\"udp/1\", \"udp/50\", \"udp/2\"]\n"))
+		for _, line := range test.want {
+			if !strings.Contains(text, line+"\n") {
+				t.Errorf("%s: no line %q", test.ports, line)
+			}
+		}
+		want := max(test.n, 1)
+		if n := strings.Count(text, " : goto door"); n != want {
+			t.Errorf("%s: %d elements lead to the door, want %d", test.ports, n, want)
+		}
+		if last := "tcp . " + test.ports[len("tcp/8000-"):] + " : goto door"; (test.n > 0) != strings.Contains(text, last) {
+			t.Errorf("%s: %q stands there: %v", test.ports, last, test.n == 0)
+		}
+	}
+}
+
 func TestTenThousandDoorsRenderSoon(t *testing.T) {
 	g := compileText(t, "doors", doors(10000))
 	start := time.Now()

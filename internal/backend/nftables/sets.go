@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"tirl/internal/automaton"
+	"tirl/internal/port"
 )
 
 // set is one set or map of the table.
@@ -74,13 +75,59 @@ func staticSets(g *automaton.Program) []set {
 		stay.add("%s . %s", handle(uint32(s.At)), portKey(s.On))
 	}
 	firstKnocks(g, &first, &stayStarted)
-	service := set{name: "service", typeof: portPart, attrs: "flags interval;"}
-	for _, r := range g.Hidden() {
-		service.add("%s", rangeKey(r))
+	list := []set{first, step, stayStarted, stayAdvanced, knownPorts(g)}
+	if hasTokens(g) {
+		list = append(list, judgedPorts(g))
 	}
-	list := []set{first, step, stayStarted, stayAdvanced, service}
 	list = append(list, endSets(g)...)
 	return append(list, exemptSets(g)...)
+}
+
+// knownPorts says what becomes of a packet by its port alone.
+func knownPorts(g *automaton.Program) set { return portVerdicts(g, "known", "goto door") }
+
+// portVerdicts is a map that accepts what is public, and says what becomes of a
+// packet to a door's service.
+func portVerdicts(g *automaton.Program, name, hidden string) set {
+	s := set{name: name, isMap: true, typeof: portPart + " : verdict"}
+	if w := width(g.Public...) + width(g.Hidden()...); w > listed {
+		s.inRanges()
+	}
+	for _, r := range g.Public {
+		s.ports(r, "%s : accept")
+	}
+	for _, r := range g.Hidden() {
+		s.ports(r, "%s : "+hidden)
+	}
+	return s
+}
+
+// listed is how many ports a set has one by one, if it is to be a hash: that is
+// looked up in half the time that intervals take.
+const listed = 1024
+
+func width(ranges ...port.Range) int {
+	n := 0
+	for _, r := range ranges {
+		n += int(r.Last-r.First) + 1
+	}
+	return n
+}
+
+// inRanges makes a set one of intervals. The name is another, so that a ruleset
+// that is loaded by hand over one with a hash makes its own.
+func (s *set) inRanges() { s.name, s.attrs = s.name+"_ranges", "flags interval;" }
+
+// ports adds an element for a range, or for each of its ports.
+func (s *set) ports(r port.Range, format string, args ...any) {
+	add := func(key string) { s.add(format, append([]any{key}, args...)...) }
+	if s.attrs != "" {
+		add(rangeKey(r))
+		return
+	}
+	for n := int(r.First); n <= int(r.Last); n++ {
+		add(portKey(port.Port{Proto: r.Proto, Number: uint16(n)}))
+	}
 }
 
 // endSets say what the end of a sequence opens, and to whom.
@@ -111,26 +158,49 @@ func endSets(g *automaton.Program) []set {
 		}
 	}
 	list := []set{opens, class, once, onceSet(g), restricted, from4, from6, openedAt(g)}
+	return used(append(list, classMaps(g)...))
+}
+
+// classMaps lead from a service to the class that a grant has to be of, a layer
+// each.
+func classMaps(g *automaton.Program) []set {
+	var list []set
 	for i, layer := range g.GrantLayers() {
-		s := set{name: layerName(i), isMap: true, typeof: portPart + " : meta priority", attrs: "flags interval;"}
+		s := set{name: fmt.Sprintf("grant_class%d", i+1), isMap: true, typeof: portPart + " : meta priority"}
+		total := 0
 		for _, cr := range layer {
-			s.add("%s : %s", rangeKey(cr.Range), handle(g.Classes[cr.Class].ID))
+			total += width(cr.Range)
+		}
+		if total > listed {
+			s.inRanges()
+		}
+		for _, cr := range layer {
+			s.ports(cr.Range, "%s : %s", handle(g.Classes[cr.Class].ID))
 		}
 		list = append(list, s)
 	}
-	return used(list)
+	return list
 }
 
 // onceSet holds the services of once doors by class, which a place at the end of
 // one was exchanged for.
 func onceSet(g *automaton.Program) set {
-	s := set{name: "once_service", typeof: placeKey + " . " + portPart, attrs: "flags interval;"}
+	s := set{name: "once_service", typeof: placeKey + " . " + portPart}
+	total := 0
+	for _, c := range g.Classes {
+		if c.Once {
+			total += width(c.Services...)
+		}
+	}
+	if total > listed {
+		s.inRanges()
+	}
 	for _, c := range g.Classes {
 		if !c.Once {
 			continue
 		}
 		for _, r := range c.Services {
-			s.add("%s . %s", handle(c.ID), rangeKey(r))
+			s.ports(r, handle(c.ID)+" . %s")
 		}
 	}
 	return s
@@ -138,10 +208,6 @@ func onceSet(g *automaton.Program) set {
 
 // exemptSets are what is never heard.
 func exemptSets(g *automaton.Program) []set {
-	public := set{name: "public", typeof: portPart, attrs: "flags interval;"}
-	for _, r := range g.Public {
-		public.add("%s", rangeKey(r))
-	}
 	trust4 := set{name: "trust4", typeof: "ip saddr", attrs: "flags interval;"}
 	trust6 := set{name: "trust6", typeof: "ip6 saddr", attrs: "flags interval;"}
 	for _, n := range disjoint(g.Trust) {
@@ -151,7 +217,7 @@ func exemptSets(g *automaton.Program) []set {
 			trust4.add("%s", n)
 		}
 	}
-	return used([]set{public, trust4, trust6})
+	return used([]set{trust4, trust6})
 }
 
 func (s *set) add(format string, args ...any) {
@@ -211,5 +277,3 @@ func disjoint(in []netip.Prefix) []netip.Prefix {
 }
 
 func hasTimed(g *automaton.Program) bool { return len(g.OpenTimes()) > 0 }
-
-func layerName(i int) string { return fmt.Sprintf("grant_class%d", i+1) }

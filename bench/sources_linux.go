@@ -1,0 +1,169 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"tirl/internal/backend/backendtest/kinds"
+	"tirl/internal/lab"
+)
+
+// sources is the section about what sources on their way cost, in time and memory.
+func sources() Section {
+	return Section{Name: "sources", Title: "Up to a million sources", Time: time.Minute, Run: runSources}
+}
+
+// sourceCounts are the sizes that are measured.
+func sourceCounts() []int { return []int{1, 10, 100, 1000, 10000, 100000, 1000000} }
+
+// trackingPolicy has room for a million sources. Their places last as long as the measurement.
+const trackingPolicy = guardPolicy + `
+[knocking]
+sources      = 1048576
+step_timeout = "10m"
+`
+
+// unlimited is more packets a second than any source sends here, so that a single
+// source is treated like one of many.
+const unlimited = 100_000_000
+
+// tracked is a stage on which n sources have done the first knock, and what they
+// take of the kernel's memory.
+type tracked struct {
+	*stage
+	sources int
+	memory  int64
+}
+
+func newTracked(ctx context.Context, n int) (t *tracked, err error) {
+	c := contender{name: number(float64(n), 0), load: func(ctx context.Context, server *lab.Namespace) (io.Closer, error) {
+		g, err := compile(trackingPolicy)
+		if err != nil {
+			return nil, err
+		}
+		g.PerSource = unlimited
+		return nil, loadProgram(ctx, server, kinds.All()[0], g)
+	}}
+	t = &tracked{sources: n}
+	if t.stage, err = newStage(ctx, c); err != nil {
+		return nil, err
+	}
+	live, err := lab.NewLive(t.pair, lab.Stream{Packets: steps(0)(t.stage, families()[0]), Sources: n}, lab.AnyCPU)
+	if err != nil {
+		return nil, errors.Join(err, t.Close())
+	}
+	before, err := kernelMemory()
+	// A table grows in the background (lib/rhashtable.c), and while it lags behind the kernel
+	// adds nothing to it: the sources come twice, and not too fast.
+	for range 2 {
+		for left := n; err == nil && left > 0; left -= min(left, 1<<16) {
+			_, err = live.Run(ctx, min(left, 1<<16))
+			time.Sleep(2 * time.Millisecond)
+		}
+	}
+	after, err2 := kernelMemory()
+	t.memory = after - before
+	if err := errors.Join(err, err2, live.Close()); err != nil {
+		return nil, errors.Join(err, t.Close())
+	}
+	return t, nil
+}
+
+// kernelMemory is what the kernel has taken for itself: objects, and large tables.
+// In SUnreclaim are large kmalloc areas, too (mm/slub.c).
+func kernelMemory() (bytes int64, err error) {
+	text, err := os.ReadFile("/proc/meminfo")
+	for line := range strings.Lines(string(text)) {
+		words := strings.Fields(line)
+		if words[0] == "SUnreclaim:" || words[0] == "VmallocUsed:" {
+			n, err := strconv.ParseInt(words[1], 10, 64)
+			if err != nil {
+				return 0, fmt.Errorf("read /proc/meminfo: %w", err)
+			}
+			bytes += n << 10
+		}
+	}
+	return bytes, err
+}
+
+// trackedPatterns are what n sources that are on their way send, and a stranger.
+func trackedPatterns(n int) []pattern {
+	return []pattern{
+		{name: "wrong knocks of a stranger", packets: outsider},
+		{name: "first knock again, of all in turn", packets: steps(0), sources: n},
+		{name: "SYN to the closed door and first knock, of all in turn", packets: steps(connect, 0), sources: n, hold: 2},
+	}
+}
+
+// outsider sends wrong knocks from an address that is not in the crowd.
+func outsider(s *stage, f family) []lab.Packet {
+	packets := wrongKnocks(s, f)
+	for i := range packets {
+		packets[i].Src = f.peer
+	}
+	return packets
+}
+
+func runSources(ctx context.Context, env *Env) (r *Result, err error) {
+	var stages []*stage
+	defer func() { err = errors.Join(err, closeStages(stages)) }()
+	var contenders []contender
+	memory := Row{Name: "kernel memory, bytes a source"}
+	for _, n := range sourceCounts() {
+		env.Log("%d sources", n)
+		t, err := newTracked(ctx, n)
+		if err != nil {
+			return nil, err
+		}
+		stages, contenders = append(stages, t.stage), append(contenders, t.contender)
+		cell := Cell{Value: float64(t.memory) / float64(n)}
+		if n < 100000 {
+			cell = Cell{None: true} // the machine's other business is larger
+		}
+		memory.Cells = append(memory.Cells, cell)
+	}
+	// Each stage sends its own pattern of a kind: it has as many sources as are tracked.
+	all := make(costs)
+	f := families()[0]
+	kinds := trackedPatterns(1)
+	for i, kind := range kinds {
+		env.Log("%s", kind.name)
+		list := make([]pattern, len(stages))
+		for n, count := range sourceCounts() {
+			list[n] = trackedPatterns(count)[i]
+		}
+		if err := all.measureEach(ctx, stages, list, f, env.share(len(kinds)*len(stages))); err != nil {
+			return nil, err
+		}
+	}
+	t := all.table("costs", contenders, kinds)
+	t.Head = "ns a packet, by sources on their way"
+	t.Rows = append(t.Rows, memory)
+	r = &Result{Tables: []Table{t}, Plots: []Plot{sourcesPlot(t)}}
+	last := len(stages) - 1
+	for _, row := range t.Rows[:len(kinds)] {
+		r.Goals = append(r.Goals, Goal{Text: row.Name + ": a million sources, of one", Bound: 1.5, Got: row.Cells[last].Value / row.Cells[0].Value, Digits: 2})
+	}
+	r.Goals = append(r.Goals, Goal{Text: "kernel memory of a source, at 100,000 or a million", Bound: 300, Unit: "bytes",
+		Got: max(memory.Cells[last-1].Value, memory.Cells[last].Value)})
+	return r, nil
+}
+
+func sourcesPlot(t Table) Plot {
+	p := Plot{Name: "costs", Title: "What a packet costs while sources are on their way",
+		X: Axis{Label: "sources", Log: true}, Y: Axis{Label: "ns a packet"}}
+	for _, row := range t.Rows[:len(t.Rows)-1] {
+		l := Line{Name: row.Name}
+		for i, cell := range row.Cells {
+			l.Points = append(l.Points, [2]float64{float64(sourceCounts()[i]), cell.Value})
+		}
+		p.Lines = append(p.Lines, l)
+	}
+	return p
+}
