@@ -73,7 +73,7 @@ func (c *Counter) read() error {
 	c.place = place(c.lock.File)
 	text, err := os.ReadFile(c.file)
 	if errors.Is(err, fs.ErrNotExist) {
-		c.begin(c.Start)
+		c.begin(c.Ticket.Start)
 		return nil
 	}
 	var r record
@@ -84,7 +84,7 @@ func (c *Counter) read() error {
 		return &DamagedError{c.file, err}
 	}
 	c.State, c.Copied, c.written = r.State, r.Place != c.place, text
-	c.begin(c.Start)
+	c.begin(c.Ticket.Start)
 	return nil
 }
 

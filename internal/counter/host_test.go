@@ -43,8 +43,14 @@ func (h *host) lose() {
 	h.fill()
 }
 
+// fill loads to the end of the block that the lowest live number is in, and further
+// only if less than a quarter is live.
 func (h *host) fill() {
-	for len(h.live) < h.pool {
+	start := h.next
+	for i := range h.live {
+		start = min(start, i)
+	}
+	for size := uint64(h.pool); len(h.live) < h.pool && (h.next < (start+size)/size*size || len(h.live) < h.pool/4); {
 		h.load(h.next)
 	}
 }

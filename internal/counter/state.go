@@ -27,6 +27,8 @@ type State struct {
 	// certain by which number the last connection came, it is several, in the order in
 	// which they are to be tried: see Confirm.
 	Next []uint64 `json:"next"`
+	// Start is the number that the host has last said to begin with.
+	Start uint64 `json:"start,omitempty"`
 	// Tries counts what was begun since the last connection.
 	Tries uint64 `json:"tries,omitempty"`
 	// Sent are numbers that were on the wire since the last connection, ascending.
@@ -37,9 +39,9 @@ type State struct {
 	Last *uint64 `json:"last,omitempty"`
 }
 
-// reach is how far a client goes on from a number that nothing has confirmed: a host
-// that has all its pool has what is within.
-func reach(pool int) uint64 { return uint64(pool) / 2 }
+// reach is how far a client goes on from a number that nothing has confirmed. A host
+// has a quarter of a pool live at least.
+func reach(pool int) uint64 { return uint64(pool)/4 - 1 }
 
 // further gives the number that is n further in a pool, n being taken modulo reach.
 func further(i, n uint64, pool int) uint64 {
@@ -182,9 +184,11 @@ func (s State) left() []uint64 {
 // Swept notes that all of it was sent once more.
 func (s *State) Swept() { s.Left = nil }
 
-// begin takes a state on to where the host has said that its pool begins.
+// begin takes a state on to where the host has said, anew, that its pool begins.
 func (s *State) begin(start uint64) {
-	if len(s.Next) == 0 || start > slices.Max(s.Next) {
+	switch {
+	case len(s.Next) == 0, start > s.Start && start > slices.Min(s.Next):
 		s.Next, s.Tries = []uint64{start}, 0
 	}
+	s.Start = max(s.Start, start)
 }
