@@ -3,7 +3,7 @@
 # make attack   the attacks of docs/security.md, the floods at full size: minutes
 # make soak   random policies and packets against the kernel, until interrupted, or SOAK=10m
 # make fuzz   every parser on made-up input, for FUZZTIME each
-# make measure   the figures of docs/client.md: half an hour, or SESSIONS=10
+# make measure   the figures of docs/client.md, and a thousand one-time knocks: an hour, or SESSIONS=10
 # make bench   tirl beside its peers, into docs/benchmarks.md: a quarter of an hour, times FACTOR; ONLY=packets,latency
 # make lint   go vet, staticcheck, gofmt, and the builds for other systems
 # make dist   programs and packages for all systems, into dist/out
@@ -16,7 +16,7 @@ export PATH := $(PATH):/usr/local/go/bin:/usr/local/sbin:/usr/sbin:/sbin
 RUN = nft=nftables iptables=iptables ip=iproute2
 CLIENTS = nc.openbsd=netcat-openbsd nc.traditional=netcat-traditional hping3=hping3 \
 	knock=knockd ssh=openssh-client sshd=openssh-server ssh-keygen=openssh-client \
-	conntrack=conntrack ping=iputils-ping ufw=ufw
+	conntrack=conntrack ping=iputils-ping ufw=ufw tcpdump=tcpdump tcpreplay=tcpreplay python3=python3
 PEERS = fwknopd=fwknop-server fwknop=fwknop-client
 PACKAGING = lintian=lintian rpm=rpm mandoc=mandoc zsh=zsh fish=fish
 VERSION = $(shell git describe --always --dirty 2>/dev/null || echo unknown)
@@ -58,7 +58,7 @@ SESSIONS = 100
 measure:
 	@scripts/need $(RUN) $(CLIENTS)
 	@go test -c -o bin/scenario.test ./spec/scenario
-	@cd spec/scenario && TIRL_REQUIRE_KERNEL=1 TIRL_MEASURE=$(SESSIONS) ../../bin/scenario.test -test.run '^TestMeasure$$' -test.v -test.timeout 0
+	@cd spec/scenario && TIRL_REQUIRE_KERNEL=1 TIRL_MEASURE=$(SESSIONS) ../../bin/scenario.test -test.run '^(TestMeasure|TestOneTime)$$' -test.v -test.timeout 0
 
 # As root: BPF puts the packets into the kernel.
 FACTOR = 1

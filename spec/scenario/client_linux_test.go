@@ -24,16 +24,22 @@ func (w *world) client(options string) {
 	// On the server, with nothing but its policy and its own addresses.
 	entry := w.must(w.Server, "", w.tirl, "export", "-c", filepath.Join(w.dir, "policy.toml"), "--name", "web", "ssh")
 	w.write("hosts.toml", entry)
+	w.sshConfig("", options)
+}
+
+// sshConfig writes the lines of ssh_config.
+func (w *world) sshConfig(environment, options string) {
+	w.t.Helper()
 	w.write("steps", "")
 	w.write("ssh_config", fmt.Sprintf(`Host web
     User root
-    ProxyCommand env XDG_RUNTIME_DIR=%s %s connect -v --hosts %s %s %%h %%p 2>>%s
+    ProxyCommand env XDG_RUNTIME_DIR=%s %s %s connect -v --hosts %s %s %%h %%p 2>>%s
     IdentityFile %s
     BatchMode yes
     StrictHostKeyChecking no
     UserKnownHostsFile /dev/null
     LogLevel ERROR
-`, w.dir, w.tirl, filepath.Join(w.dir, "hosts.toml"), options, filepath.Join(w.dir, "steps"), w.key))
+`, w.dir, environment, w.tirl, filepath.Join(w.dir, "hosts.toml"), options, filepath.Join(w.dir, "steps"), w.key))
 }
 
 func (w *world) write(name, text string) {
