@@ -17,6 +17,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"syscall"
 	"time"
 
@@ -222,7 +223,7 @@ func plain(err error) error {
 	switch {
 	case errors.Is(err, syscall.ECONNREFUSED), isRefused(err):
 		return ErrRefused
-	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.Canceled):
 		return errNoAnswer
 	}
 	if op, ok := errors.AsType[*net.OpError](err); ok {

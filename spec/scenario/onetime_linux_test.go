@@ -280,7 +280,8 @@ func oneTimeOnALossyPath(t *testing.T, binary string) {
 		}
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
-			w := oneTimeWorld(t, binary, kind, oneTimePolicy, lab.PairOptions{ClientAddrs: 2})
+			// A SYN that is lost comes a second later.
+			w := oneTimeWorld(t, binary, kind, strings.Replace(oneTimePolicy, `"1s"`, `"3s"`, 1), lab.PairOptions{ClientAddrs: 2})
 			w.hidden()
 			w.load()
 			lose := "table inet path {\nchain c {\ntype filter hook prerouting priority -450\n" +
@@ -309,7 +310,7 @@ func oneTimeOnALossyPath(t *testing.T, binary string) {
 				w.must(n, "delete table inet path\n", "nft", "-f", "-")
 			}
 			for _, as := range []netip.Addr{lab.Client4(1), lab.Client4(0)} {
-				time.Sleep(grantEnds)
+				time.Sleep(2*time.Second + grantEnds)
 				w.replay(file, lab.Client4(0), as)
 				if w.open(as, lab.Server4(), 22) {
 					t.Errorf("something of %d knocks, sent again by %s, has opened the door", knocks, as)
