@@ -135,14 +135,14 @@ func hasSequences(g *automaton.Program) bool { return hasUsers(g, policy.Sequenc
 func oneTimeChains(g *automaton.Program, fams [2]family) []string {
 	var names []string
 	if hasTokens(g) {
-		names = append(names, "token", "judged")
+		names = append(names, "token", "spend", "use", "judged")
 	}
 	for _, f := range fams {
 		if hasTokens(g) {
 			names = append(names, "redeem"+f.digit)
 		}
 		if hasSequences(g) {
-			names = append(names, "finish"+f.digit)
+			names = append(names, "finish"+f.digit, "spend"+f.digit, "use"+f.digit)
 		}
 	}
 	return names
@@ -159,7 +159,9 @@ func (w *writer) tokens(g *automaton.Program) {
 // oneTime writes what becomes of a value that is used.
 func (w *writer) oneTime(g *automaton.Program, fams [2]family) {
 	if hasTokens(g) {
-		w.chain("token", func() { w.token(fams) })
+		w.chain("token", w.token)
+		w.chain("spend", func() { w.spend(tokenKey, spentTokens, "use") })
+		w.chain("use", func() { w.use(fams) })
 		w.chain("judged", func() { w.judged(g) })
 	}
 	for _, f := range fams {
@@ -167,31 +169,38 @@ func (w *writer) oneTime(g *automaton.Program, fams [2]family) {
 			w.chain("redeem"+f.digit, func() { w.redeem(g, f) })
 		}
 		if hasSequences(g) {
-			w.chain("finish"+f.digit, func() { w.finish(g, f) })
+			w.chain("finish"+f.digit, func() { w.finish(f) })
+			w.chain("spend"+f.digit, func() { w.spend(placeKey, spentPaths, "use"+f.digit) })
+			w.chain("use"+f.digit, func() { w.useLast(g, f) })
 		}
 	}
 }
 
-// spend lets one packet on, whatever other CPUs do with the same value: of the
-// packets that all find it live, the first makes an element whose limit has room
-// for it alone. Under its lock (nft_limit_eval, net/netfilter/nft_limit.c) that is a test and set.
-func (w *writer) spend(key, spent, otherwise string) {
-	w.rule("it is spent", "%s @%s goto %s", key, spent, otherwise)
-	w.rule("another packet was first at the same moment", "update @%s { %s limit rate over 1/hour burst 1 packets } goto %s", spent, key, otherwise)
-	w.rule("no room to know that", "%s != @%s goto %s", key, spent, otherwise)
+// spend lets one packet on to a chain, whatever other CPUs do with the same value: of
+// the packets that all find it live, the first makes an element whose limit has room
+// for it alone. Under its lock (nft_limit_eval, net/netfilter/nft_limit.c) that is a
+// test and set. What cannot make the element, for lack of room or while the hash table
+// grows, goes no further.
+func (w *writer) spend(key, spent, chain string) {
+	w.rule("it is spent", "%s @%s return", key, spent)
+	w.rule("the first packet with it", "update @%s { %s limit rate 1/hour burst 1 packets } goto %s", spent, key, chain)
 }
 
-func (w *writer) token(fams [2]family) {
-	w.spend(tokenKey, spentTokens, "judged")
+func (w *writer) token() {
+	w.rule("it is worth nothing from here on", "jump spend")
+	w.rule("the datagram is judged as any other", "goto judged")
+}
+
+// use takes a token out, and its sender to the end of the door.
+func (w *writer) use(fams [2]family) {
 	w.rule("used once", "delete @%s { %s }", tokenSet, tokenKey)
 	for _, f := range fams {
 		w.rule("who it was", "update @%s { %s . %s }", usedSet("token", f), fromAddr(f), tokenKey)
 	}
-	w.rule("while blocked it opens nothing", "meta nfproto @%s goto judged", blockedSet)
+	w.rule("while blocked it opens nothing", "meta nfproto @%s return", blockedSet)
 	for _, f := range fams {
-		w.rule("each family has its own sources", "meta nfproto %s jump redeem%s", f.nfproto, f.digit)
+		w.rule("each family has its own sources", "meta nfproto %s goto redeem%s", f.nfproto, f.digit)
 	}
-	w.rule("the datagram is judged as any other", "goto judged")
 }
 
 // judged gives a datagram that held a token the verdict that it has from a source
@@ -231,13 +240,17 @@ func (w *writer) arrive(g *automaton.Program, f family) {
 
 // finish is the last step of a sequence; the register has the place before it, which
 // the source has left.
-func (w *writer) finish(g *automaton.Program, f family) {
-	w.spend(placeKey, spentPaths, "clean")
+func (w *writer) finish(f family) {
+	w.rule("it is worth nothing from here on", "jump spend%s", f.digit)
+	w.rule("leave no trace of a place", "meta priority set none")
+}
+
+// useLast takes a sequence out, and its sender to the end of the door.
+func (w *writer) useLast(g *automaton.Program, f family) {
 	w.rule("used once", "delete @%s { %s . %s }", lastSet, placeKey, portPart)
 	w.rule("who it was", "update @%s { %s . %s }", usedSet("path", f), fromAddr(f), placeKey)
 	w.rule("whose it is", "meta priority set meta priority map @%s", endsMap)
 	w.arrive(g, f)
-	w.rule("leave no trace of a place", "meta priority set none")
 }
 
 // paths are the steps of one-time sequences.
