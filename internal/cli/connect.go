@@ -112,7 +112,7 @@ func (a *app) connect(cmd *cobra.Command, name string, number uint16, f connectF
 	conn, err := connect.Dial(ctx, a.target(r, door, addrs, number, -1), connect.Options{Turn: a.turnFile(r.Name, door.Name), Progress: p.step})
 	p.line.Done()
 	if err != nil {
-		return connectFailure(r, door, service, err)
+		return a.connectFailure(cmd.Context(), r, door, service, err)
 	}
 	err = connect.Carry(cmd.Context(), conn, connect.Stream{In: a.in, Out: closing(a.out), Interactive: term.IsTerminal(a.in)})
 	if err != nil {
@@ -121,11 +121,11 @@ func (a *app) connect(cmd *cobra.Command, name string, number uint16, f connectF
 	return nil
 }
 
-func connectFailure(r policy.Remote, door policy.Door, service port.Port, err error) error {
+func (a *app) connectFailure(ctx context.Context, r policy.Remote, door policy.Door, service port.Port, err error) error {
 	if errors.Is(err, context.Canceled) {
 		return err
 	}
-	hint := fmt.Sprintf("on that host: sudo tirl doctor --listen %s shows which knocks arrive", door.Name)
+	hint := fmt.Sprintf("on that host: sudo tirl doctor --listen %s shows which knocks arrive", door.Name) + a.fromBlockHint(ctx, r, door)
 	if errors.Is(err, connect.ErrRefused) {
 		hint = fmt.Sprintf("does anything listen on %s there?", service)
 	}

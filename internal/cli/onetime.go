@@ -49,8 +49,7 @@ func (a *app) counter(ctx context.Context, r policy.Remote, door policy.Door, bl
 		a.note("%s: waiting for another tirl", r.Name)
 	})
 	if damaged, ok := errors.AsType[*counter.DamagedError](err); ok {
-		return nil, fail(exitFailed, err, fmt.Sprintf("remove %s; on that host tirl user list tells the number to go on at, %d values are a block: tirl knock --from-block N %s %s",
-			damaged.File, door.Credential.Pool, r.Name, door.Name))
+		return nil, fail(exitFailed, err, fmt.Sprintf("remove %s, and put what sudo tirl export USER prints on that host in place of the entry: it has the number to go on at", damaged.File))
 	}
 	if err != nil {
 		return nil, err
@@ -125,7 +124,7 @@ func (a *app) knockOnce(cmd *cobra.Command, r policy.Remote, door policy.Door, o
 	conn, err := connect.Dial(ctx, t, connect.Options{Turn: a.turnFile(r.Name, door.Name), Progress: p.step, Attempts: knockAttempts})
 	p.line.Done()
 	if err != nil {
-		return connectFailure(r, door, service, err)
+		return a.connectFailure(ctx, r, door, service, err)
 	}
 	at := conn.RemoteAddr().(interface{ AddrPort() netip.AddrPort }).AddrPort().Addr().Unmap()
 	conn.Close() // when all is sent; it has served its purpose
@@ -133,6 +132,22 @@ func (a *app) knockOnce(cmd *cobra.Command, r policy.Remote, door policy.Door, o
 		a.note("%s is open at %s", service, at)
 	}
 	return nil
+}
+
+// fromBlockHint says where to go on by hand if the host has lost its values more often
+// than the client looks for by itself.
+func (a *app) fromBlockHint(ctx context.Context, r policy.Remote, door policy.Door) string {
+	if door.Credential == nil {
+		return ""
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	c, err := counter.Open(ctx, filepath.Join(a.stateDir(), "tirl", "one-time"), counter.TicketOf(*door.Credential), nil)
+	if err != nil {
+		return "" // which has been said
+	}
+	defer c.Close()
+	return fmt.Sprintf("; if it was booted several times since you came in last: tirl knock --from-block %d %s %s", c.Beyond(), r.Name, door.Name)
 }
 
 // probed is a service by which to see whether the door is open. A door that opens

@@ -16,6 +16,7 @@ import (
 	"tirl/internal/atomicfile"
 	"tirl/internal/filelock"
 	"tirl/internal/knock"
+	"tirl/internal/onetime"
 )
 
 // Counter is the state of one ticket, which this process alone may change until it
@@ -157,6 +158,9 @@ func (c *Counter) FromBlock(block uint64) {
 	first := block * uint64(c.Pool)
 	c.from = &first
 }
+
+// Beyond gives the first block that nothing is tried of without FromBlock.
+func (c *Counter) Beyond() uint64 { return onetime.Block(slices.Max(c.Next), c.Pool) + 3 }
 
 // Another gives the packets of the next attempt. The first one begins a try.
 func (c *Counter) Another() (knock.Volley, error) {
