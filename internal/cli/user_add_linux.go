@@ -151,6 +151,9 @@ func (a *app) addUserTo(ctx context.Context, hand *apply.Users, d *document, n p
 		return err
 	}
 	a.hint("sudo tirl export %s prints what his machine needs", n.User)
+	if !a.installHost().Refilling() {
+		a.hint("nothing loads further values when these are used up, or after a reboot: sudo tirl install")
+	}
 	return nil
 }
 

@@ -23,6 +23,9 @@ const (
 	Service = "tirl.service"
 	heal    = "tirl-heal.service"
 	Timer   = "tirl-heal.timer"
+	// What keeps users supplied does nothing where there are none.
+	refill      = "tirl-refill.service"
+	RefillTimer = "tirl-refill.timer"
 )
 
 // Where an administrator's units are, and where a package's may be
@@ -97,6 +100,11 @@ func (h *Host) Install(ctx context.Context, o Options) ([]string, error) {
 	if err == nil && h.Booted {
 		err = j.start(ctx, Service)
 	}
+	for _, name := range []string{refill, RefillTimer} {
+		if err == nil {
+			err = j.enable(ctx, name)
+		}
+	}
 	if err == nil && o.Heal != nil {
 		if *o.Heal {
 			err = j.enable(ctx, Timer)
@@ -112,7 +120,7 @@ func (h *Host) Install(ctx context.Context, o Options) ([]string, error) {
 func (h *Host) Uninstall(ctx context.Context) ([]string, error) {
 	j := &job{Host: h}
 	var errs []error
-	for _, name := range []string{Timer, Service} {
+	for _, name := range []string{RefillTimer, refill, Timer, Service} {
 		errs = append(errs, j.disable(ctx, name))
 	}
 	units, err := unitTexts()
@@ -148,6 +156,10 @@ func (h *Host) Uninstall(ctx context.Context) ([]string, error) {
 // Healing says whether the timer is enabled.
 func (h *Host) Healing() bool { return h.enabled(Timer) }
 
+// Refilling says whether the pools of users are refilled in time, or the host is
+// started by something that this package does not know.
+func (h *Host) Refilling() bool { return !h.hasSystemd() || h.enabled(RefillTimer) }
+
 // unit is one file under dist/systemd.
 type unit struct {
 	name string
@@ -156,7 +168,7 @@ type unit struct {
 
 func unitTexts() ([]unit, error) {
 	var all []unit
-	for _, name := range []string{Service, heal, Timer} {
+	for _, name := range []string{Service, heal, Timer, refill, RefillTimer} {
 		text, err := dist.Units.ReadFile("systemd/" + name)
 		if err != nil {
 			return nil, fmt.Errorf("read the unit %s: %w", name, err)
@@ -295,7 +307,7 @@ func (j *job) enable(ctx context.Context, name string) error {
 	}
 	if j.Booted {
 		args := []string{"enable", name}
-		if name == Timer {
+		if strings.HasSuffix(name, ".timer") {
 			args = []string{"enable", "--now", name}
 		}
 		if err := j.systemctl(ctx, args...); err != nil {

@@ -42,7 +42,7 @@ func units(t *testing.T, others map[string]string) (string, []string) {
 	dir := t.TempDir()
 	var names []string
 	paths, err := filepath.Glob(unitDir + "/*")
-	if err != nil || len(paths) != 4 {
+	if err != nil || len(paths) != 6 {
 		t.Fatalf("%v, %v", paths, err)
 	}
 	for _, path := range paths {
@@ -54,7 +54,10 @@ func units(t *testing.T, others map[string]string) (string, []string) {
 			t.Fatal(err)
 		}
 		names = append(names, filepath.Base(path))
-		write(t, filepath.Join(dir, filepath.Base(path)), string(bytes.ReplaceAll(text, []byte("/usr/lib/tirl/load"), []byte(script))))
+		text = bytes.ReplaceAll(text, []byte("/usr/lib/tirl/load"), []byte(script))
+		// The program may be installed anywhere in the PATH of systemd, or not at all.
+		text = bytes.ReplaceAll(text, []byte("ExecStart=tirl "), []byte("ExecStart=true "))
+		write(t, filepath.Join(dir, filepath.Base(path)), string(text))
 	}
 	for name, text := range others {
 		write(t, filepath.Join(dir, name), text)
