@@ -46,6 +46,7 @@ func TestKernelScripts(t *testing.T) {
 	p.Cmds["client"] = func(ts *testscript.TestScript, neg bool, args []string) {
 		within(ts, ts.Value(pairKey{}).(*lab.Pair).Client, neg, args)
 	}
+	p.Cmds["spend"], p.Cmds["listen"] = spend, listen
 	testscript.Run(t, p)
 }
 
