@@ -3,6 +3,7 @@ package pool
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 )
 
 // journal says what a refill is about to do, until it is done. Whoever finds one
@@ -35,6 +36,13 @@ func readJournal(s Store) (*journal, error) {
 	var j journal
 	if err := json.Unmarshal(text, &j); err != nil {
 		return nil, fmt.Errorf("%w: %s: %w", errJournal, journalName, err)
+	}
+	for _, e := range j.Entries {
+		for _, r := range slices.Concat(e.Drop, e.Load) {
+			if !r.sound() {
+				return nil, fmt.Errorf("%w: %s: its ranges are no ranges", errJournal, journalName)
+			}
+		}
 	}
 	return &j, nil
 }

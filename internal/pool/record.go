@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"tirl/internal/onetime"
+	"tirl/internal/policy"
 )
 
 // Range is the numbers from From up to, but not, To. Serial is that of From in
@@ -22,6 +23,9 @@ type Range struct {
 
 // Len counts the numbers.
 func (r Range) Len() uint64 { return r.To - r.From }
+
+// sound refuses what no pool can be.
+func (r Range) sound() bool { return r.From < r.To && r.Len() <= policy.MaxPool }
 
 // serial is that of a number.
 func (r Range) serial(number uint64) uint32 {
@@ -176,7 +180,7 @@ func (r *Record) sound(id string) error {
 	}
 	last := uint64(0)
 	for _, l := range r.Live {
-		if l.From < last || l.From >= l.To || l.To > r.Next {
+		if l.From < last || !l.sound() || l.To > r.Next {
 			return fmt.Errorf("its ranges are out of order")
 		}
 		last = l.To

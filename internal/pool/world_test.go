@@ -30,7 +30,6 @@ const (
 	powerBefore
 	powerAfter
 	failThenPower // the write seems to have happened, but was never on the disk
-	faults
 )
 
 func (f fault) String() string {
