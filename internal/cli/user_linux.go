@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -122,6 +123,9 @@ func inForce(u *apply.Users, d *document) bool {
 // rewrite puts another text into the policy file, and loads it if the kernel holds
 // what was in it before.
 func (a *app) rewrite(ctx context.Context, u *apply.Users, d *document, text []byte) error {
+	if bytes.Equal(text, d.source) {
+		return nil
+	}
 	changed := &document{file: d.file, source: text}
 	if changed.policy, changed.found = policy.Parse(displayName(d.file), text); changed.policy == nil {
 		return a.invalid(d.file, changed.found)
