@@ -62,7 +62,7 @@ func (e *Engine) Keeper() *pool.Keeper {
 
 // keeper knows the policy in force by its record.
 func (e *Engine) keeper() (*Record, *pool.Keeper) {
-	k := &pool.Keeper{Store: pool.Dir{Root: e.Root}, Kernel: pool.Unloaded{}, Boot: e.Boot, Now: e.now, Marker: rand.Uint32}
+	k := &pool.Keeper{Store: pool.Dir{Root: e.Root}, Kernel: pool.Unloaded{}, Boot: e.Boot, Now: e.now, Marker: rand.Uint32, Writers: 32}
 	rec, err := e.readRecord()
 	if err != nil || rec == nil {
 		return nil, k

@@ -113,7 +113,7 @@ func sourceNames(sources []netip.Addr) string {
 // userTrouble says what is wrong with a user's values; empty if nothing is.
 func userTrouble(i pool.Info) (text, hint string) {
 	who := fmt.Sprintf("user %s of door %s", i.User, i.Door)
-	again := fmt.Sprintf("sudo tirl export %s gives his machine the present number", i.User)
+	again := fmt.Sprintf("sudo tirl export %s gives his machine the present number; or there: tirl knock --from-block %d HOST %s", i.User, i.Block, i.Door)
 	switch {
 	case i.Problem != nil:
 		return fmt.Sprintf("%s is shut out: %v", who, i.Problem), keyHint(i.Name, i.Problem)
@@ -144,6 +144,7 @@ type userJSON struct {
 	OneTime string    `json:"one_time"`
 	Live    int       `json:"live"`
 	Pool    int       `json:"pool"`
+	Block   uint64    `json:"block"` // for tirl knock --from-block
 	State   string    `json:"state"` // ready, low, at risk, out of reach, empty, shut out
 	Problem string    `json:"problem,omitempty"`
 	Losses  int       `json:"losses"` // of all values, since the last use
@@ -159,7 +160,7 @@ type useJSON struct {
 func usersJSON(all []pool.Info) []userJSON {
 	out := []userJSON{}
 	for _, i := range all {
-		u := userJSON{User: i.User, Door: i.Door, OneTime: string(i.Kind), Live: i.Live, Pool: i.Pool, State: userState(i), Losses: i.Losses, Uses: []useJSON{}}
+		u := userJSON{User: i.User, Door: i.Door, OneTime: string(i.Kind), Live: i.Live, Pool: i.Pool, Block: i.Block, State: userState(i), Losses: i.Losses, Uses: []useJSON{}}
 		if i.Problem != nil {
 			u.Problem = i.Problem.Error()
 		}

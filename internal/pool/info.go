@@ -8,6 +8,7 @@ import (
 
 	"tirl/internal/automaton"
 	"tirl/internal/backend"
+	"tirl/internal/onetime"
 	"tirl/internal/policy"
 )
 
@@ -17,6 +18,9 @@ type Info struct {
 	Kind policy.OneTime
 	Pool int // values that are to be live
 	Live int
+	// Block is where a client begins that has lost count, in pools; of what is live there
+	// it tells nothing.
+	Block uint64
 	// Used is one more than the highest number that was spent, and Uses the last ones.
 	Used   uint64
 	Uses   []Use
@@ -71,6 +75,7 @@ func (r *refill) infos() []Info {
 	}
 	for _, m := range r.members {
 		i := &all[m.index]
+		i.Block = onetime.Block(m.rec.Start(), m.key.Pool)
 		i.Live, i.Used, i.Uses, i.Losses = m.rec.Count(), m.rec.Used, m.rec.Uses, m.rec.Losses
 		if i.Live > 0 {
 			i.Lost, i.AtRisk = !m.rec.Reachable(), m.rec.AtRisk()

@@ -35,6 +35,9 @@ type Keeper struct {
 	// Boot tells this run of the kernel from others.
 	Boot string
 	Now  func() time.Time
+	// Writers is how many files are written at a time; 0: one. A disk syncs many at once in
+	// little more time than one.
+	Writers int
 	// Marker draws a number at random that tells one pool from all others.
 	Marker func() uint32
 }

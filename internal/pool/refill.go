@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"sync"
 	"time"
 
 	"tirl/internal/automaton"
@@ -401,10 +402,8 @@ func (r *refill) commit(ctx context.Context, base []Record) error {
 			return err
 		}
 	}
-	for _, m := range r.members {
-		if err := r.save(m); err != nil {
-			return err
-		}
+	if err := r.saveAll(); err != nil {
+		return err
 	}
 	if len(todo.Entries) == 0 {
 		return nil
@@ -417,6 +416,28 @@ func (r *refill) commit(ctx context.Context, base []Record) error {
 		return err // the next refill goes on from the journal
 	}
 	return r.Store.Remove(journalName)
+}
+
+// saveAll writes what has changed, and is done when all of it is on the disk.
+func (r *refill) saveAll() error {
+	turns := make(chan struct{}, max(1, r.Writers))
+	errs := make([]error, len(r.members))
+	var all sync.WaitGroup
+	for i, m := range r.members {
+		if r.Writers <= 1 {
+			if err := r.save(m); err != nil {
+				return err
+			}
+			continue
+		}
+		turns <- struct{}{}
+		all.Go(func() {
+			errs[i] = r.save(m)
+			<-turns
+		})
+	}
+	all.Wait()
+	return errors.Join(errs...)
 }
 
 // save writes a record, and then the mark.
