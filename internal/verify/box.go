@@ -19,6 +19,7 @@ type box struct {
 	icmp   [4]uint64
 	conns  ruleset.Conns
 	dests  ruleset.Dests
+	data   bitset // what a datagram carries: classes of the pool
 }
 
 const (
@@ -38,6 +39,7 @@ func (s *space) all() box {
 		icmp:   [4]uint64{^uint64(0), ^uint64(0), ^uint64(0), ^uint64(0)},
 		conns:  allConns,
 		dests:  allDests,
+		data:   fullBitset(s.datas),
 	}
 	if s.family == ruleset.IPv6 {
 		b.dests &^= ruleset.Broadcast // IPv6 has none
@@ -62,14 +64,39 @@ func (s *space) possible(b box, remote bool) []box {
 	var out []box
 	inside, rest := b.splitSources(loopback)
 	if rest != nil {
-		out = append(out, *rest)
+		out = append(out, s.withData(*rest)...)
 	}
 	if inside != nil {
 		if lo, _ := inside.splitIfaces(lo); lo != nil {
-			out = append(out, *lo)
+			out = append(out, s.withData(*lo)...)
 		}
 	}
 	return out
+}
+
+// withData cuts a box so that only datagrams carry something.
+func (s *space) withData(b box) []box {
+	if s.datas == firstToken {
+		b.data = s.noData()
+		return []box{b}
+	}
+	var out []box
+	udp, rest := b.splitPorts(s.protos(uint32(port.UDP), uint32(port.UDP)))
+	if rest != nil {
+		rest.data = s.noData()
+		out = append(out, *rest)
+	}
+	if udp != nil {
+		out = append(out, *udp)
+	}
+	return out
+}
+
+// noData is what packets carry that are no datagrams of a token's length.
+func (s *space) noData() bitset {
+	b := newBitset(s.datas)
+	b.add(shortData)
+	return b
 }
 
 // plainFirst cuts boxes so that packets that begin something with this host, from a
@@ -118,6 +145,18 @@ func (b *box) splitPorts(in bitset) (yes, no *box) {
 	}
 	y, n := *b, *b
 	y.ports, n.ports = b.ports.and(in), b.ports.without(in)
+	return &y, &n
+}
+
+func (b *box) splitData(in bitset) (yes, no *box) {
+	if b.data.within(in) {
+		return b, nil
+	}
+	if !b.data.meets(in) {
+		return nil, b
+	}
+	y, n := *b, *b
+	y.data, n.data = b.data.and(in), b.data.without(in)
 	return &y, &n
 }
 

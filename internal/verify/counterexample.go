@@ -19,7 +19,7 @@ type Difference struct {
 
 // trial sends packets at both sides and gives the first difference.
 func (e *explorer) trial(packets []automaton.Packet) (Difference, bool) {
-	in, sim := automaton.NewInterpreter(e.g), NewSimulator(e.m.rs)
+	in, sim := automaton.NewInterpreter(e.g), NewSimulator(e.m.pool.plain)
 	for i, p := range packets {
 		want := in.Packet(p)
 		got, err := sim.Packet(p)
@@ -213,7 +213,7 @@ const maxDrain = 50_000
 func (e *explorer) drain(v *visit, before automaton.Packet) []automaton.Packet {
 	to := e.wrong()
 	if v.state.place != automaton.Root {
-		to = e.g.Places[v.state.place].Knock
+		to = e.s.places[v.state.place].Knock
 	}
 	n := min(e.g.PerSource*automaton.BucketDepth+1, maxDrain)
 	p := e.plain(to, fullBitset(len(e.sp.srcs)), before.Time)
@@ -224,7 +224,7 @@ func (e *explorer) drain(v *visit, before automaton.Packet) []automaton.Packet {
 // wrong is a port that is heard, and neither a knock nor a service.
 func (e *explorer) wrong() port.Port {
 	known := e.s.service.or(e.s.public)
-	for s := 1; s < len(e.g.Places); s++ {
+	for s := 1; s < len(e.s.places); s++ {
 		known.add(e.s.knock(automaton.State(s)))
 	}
 	free := e.s.heard.and(e.s.answered).without(known)
@@ -237,7 +237,10 @@ func (e *explorer) wrong() port.Port {
 
 // fromNeighbour is a first knock of another address of an IPv6 source's network.
 func (e *explorer) fromNeighbour(src bitset, at time.Duration) automaton.Packet {
-	first := e.g.Places[1].Knock
+	first := port.Port{Proto: port.UDP, Number: 9}
+	if firsts := otherFirsts(e.g); len(firsts) > 0 {
+		first = firsts[0]
+	}
 	p := e.plain(first, src, at)
 	b := p.Src.As16()
 	b[15] ^= 0x55

@@ -13,8 +13,15 @@ func (m *machine) lookUp(n *node, st ruleset.Lookup, p *path, out *outcome) {
 	if !m.readable(st.Key, p, out) {
 		return
 	}
+	if m.pool.has(st.Set) {
+		m.lookUpPool(n, st, p, out)
+		return
+	}
+	if set := &m.rs.Sets[st.Set]; set.Drained || set.Limited {
+		m.fail(n.line, "set `"+set.Name+"` decides about packets")
+	}
 	if !m.rs.Sets[st.Set].Dynamic {
-		m.lookUpTable(n, st.Set, st.Key, p, out)
+		m.lookUpStatic(n, st.Set, st.Key, p, out)
 		if st.Not {
 			out.yes, out.no = out.no, out.yes
 		}
@@ -42,7 +49,7 @@ func (m *machine) absent(n *node, st ruleset.Statement, p *path) (holds, ok bool
 	not := false
 	switch st := st.(type) {
 	case ruleset.Lookup:
-		if set, key, not = st.Set, st.Key, st.Not; st.Within == 0 && len(m.sets[set].times) > 0 || !m.rs.Sets[set].Dynamic {
+		if set, key, not = st.Set, st.Key, st.Not; st.Within == 0 && len(m.sets[set].times) > 0 || !m.rs.Sets[set].Dynamic || m.pool.has(set) {
 			return false, false
 		}
 	case ruleset.Write:
@@ -265,6 +272,10 @@ func (p *path) holds(class int) (yes, no *path) {
 // load puts the value of a map into the register.
 func (m *machine) load(n *node, st ruleset.Load, p *path, out *outcome) {
 	if !m.readable(st.Key, p, out) {
+		return
+	}
+	if hasData(st.Key) && !m.rs.Sets[st.Set].Dynamic {
+		m.loadData(n, st, p, out)
 		return
 	}
 	if m.rs.Sets[st.Set].Dynamic {

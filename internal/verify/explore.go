@@ -196,8 +196,9 @@ func (e *explorer) enter() {
 	e.entries = nil
 	add := func(in entrance, b box) {
 		e.s.sift(b, func(v verdictOf) {
-			if in.through {
+			if in.through && v.spends == spendsNothing {
 				e.compareVerdict(0, in.path, in.got, v)
+				e.compareSpending(in.path, v)
 				return
 			}
 			in.b, in.want = v.b, v
@@ -271,6 +272,7 @@ func (e *explorer) compare(i int, p *path, got ruleset.Verdict, want verdictOf) 
 		}
 	}
 	e.compareGrants(p, want)
+	e.compareSpending(p, want)
 	e.compareBucket(p, want, suspect{node: i, event: ev})
 	v := &e.nodes[i]
 	next := state{place: v.state.place, since: v.state.since, bucket: v.state.bucket, elems: p.elems}

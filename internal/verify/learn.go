@@ -53,8 +53,12 @@ func (e *explorer) grantsOf(class int) []elemKey {
 		return nil
 	}
 	var elems []elem
-	for _, k := range e.g.Doors[door].Knocks {
-		elems, _ = e.send(src, k, elems)
+	knocks, data := e.g.Doors[door].Knocks, shortData
+	if len(knocks) == 0 {
+		data, knocks = e.m.pool.sampleOf(e.g, door)
+	}
+	for _, k := range knocks {
+		elems, _ = e.sendData(src, k, data, elems)
 	}
 	r := e.g.Classes[class].Services[0]
 	service := port.Port{Proto: r.Proto, Number: r.First}
@@ -72,12 +76,18 @@ func (e *explorer) grantsOf(class int) []elemKey {
 
 // send carries out the rules for one plain packet.
 func (e *explorer) send(src int, to port.Port, elems []elem) (after []elem, let bool) {
+	return e.sendData(src, to, shortData, elems)
+}
+
+func (e *explorer) sendData(src int, to port.Port, data int, elems []elem) (after []elem, let bool) {
 	b := Scope{Unicast: true}.narrow(e.sp.all())
 	b.conns = ruleset.New
 	b.srcs = newBitset(len(e.sp.srcs))
 	b.srcs.add(src)
 	b.ports = e.s.single(e.sp.atomOf(to))
 	b.flags = 1 << automaton.SYN
+	b.data = newBitset(e.sp.datas)
+	b.data.add(data)
 	b.ifaces = 1 << (len(e.sp.ifaces) - 1)
 	b.sports = 1 << (len(e.sp.sports) - 1)
 	e.m.execute(b, elems, func(p *path, v ruleset.Verdict) {
@@ -110,7 +120,7 @@ func (e *explorer) structure(matchTTL bool) (coarse map[int]bool, err error) {
 	e.anyTTL = make(map[int]bool)
 	for set, uses := range e.keyUses() {
 		info := &e.m.sets[set]
-		if !info.relevant {
+		if !info.relevant || e.m.pool.has(set) {
 			continue
 		}
 		for _, u := range uses {
@@ -184,7 +194,7 @@ func (e *explorer) limits(relevant map[string]bool) error {
 			for _, st := range r.Statements {
 				switch st := st.(type) {
 				case ruleset.Write:
-					if st.Limit == nil || !relevant[e.m.rs.Sets[st.Set].Name] {
+					if st.Limit == nil || !relevant[e.m.rs.Sets[st.Set].Name] || e.m.pool.has(st.Set) {
 						continue
 					}
 					is[st.Set] = e.ofPolicy(*st.Limit, st.Timeout)

@@ -63,7 +63,7 @@ func sameTimes(a, b *automaton.Program) bool {
 // rule if no door has two knocks, or one that opens once.
 func within(g *automaton.Program, all map[time.Duration]bool) bool {
 	used := g.OpenTimes()
-	if slices.ContainsFunc(g.Doors, func(d automaton.Door) bool { return len(d.Knocks) > 1 || g.Classes[d.Class].Once }) {
+	if len(g.Users) > 0 || slices.ContainsFunc(g.Doors, func(d automaton.Door) bool { return len(d.Knocks) > 1 || g.Classes[d.Class].Once }) {
 		used = append(used, g.StepTimeout)
 	}
 	return !slices.ContainsFunc(used, func(d time.Duration) bool { return !all[d] })

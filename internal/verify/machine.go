@@ -14,6 +14,7 @@ import (
 type machine struct {
 	rs    *ruleset.Ruleset
 	sp    *space
+	pool  *pool
 	hooks []hook
 	sets  []setInfo // of rs.Sets, then one for each name of hashlimit
 	names map[string]int
@@ -104,6 +105,7 @@ type path struct {
 	ops   []flagOp
 	made  []elemKey // elements that were put in or whose time was set anew
 	gone  []elemKey // elements that were taken out
+	spent spending
 	hook  int
 	line  int // of the rule that decided
 }
@@ -228,10 +230,12 @@ func (m *machine) goOn(at pause, b box, elems []elem, leaf func(*path, ruleset.V
 func (m *machine) asksForSource(st ruleset.Statement) bool {
 	switch st := st.(type) {
 	case ruleset.Lookup:
-		return m.rs.Sets[st.Set].Dynamic
+		return m.rs.Sets[st.Set].Dynamic && !m.pool.has(st.Set)
 	case ruleset.Load:
 		return m.rs.Sets[st.Set].Dynamic
-	case ruleset.Write, ruleset.HashLimit:
+	case ruleset.Write:
+		return !m.pool.has(st.Set)
+	case ruleset.HashLimit:
 		return true
 	}
 	return false

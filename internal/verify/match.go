@@ -3,6 +3,8 @@ package verify
 import (
 	"slices"
 
+	"tirl/internal/policy"
+	"tirl/internal/port"
 	"tirl/internal/verify/ruleset"
 )
 
@@ -49,6 +51,8 @@ func (m *machine) match(line int, st ruleset.Match, p *path, out *outcome) {
 		}
 		yes, no := p.b.splitICMP(in)
 		out.put(p, yes, no)
+	case ruleset.UDPLength:
+		m.matchLength(line, st, p, out)
 	case ruleset.Register:
 		m.matchRegister(line, st, p, out)
 	default:
@@ -136,4 +140,17 @@ func (m *machine) matchRegister(line int, st ruleset.Match, p *path, out *outcom
 		}
 		out.add(p, p.b.splitPorts)(hits)
 	}
+}
+
+// tokenLength is what a UDP header says of a datagram with a token.
+const tokenLength = 8 + policy.TokenBytes
+
+// matchLength knows the length of a datagram with a token, and no other.
+func (m *machine) matchLength(line int, st ruleset.Match, p *path, out *outcome) {
+	if len(st.Ranges) != 1 || st.Ranges[0] != number32(tokenLength) || !p.b.ports.within(m.sp.protos(uint32(port.UDP), uint32(port.UDP))) {
+		m.fail(line, "match of another length than that of a token")
+		return
+	}
+	no, yes := p.b.splitData(m.sp.noData())
+	out.put(p, yes, no)
 }

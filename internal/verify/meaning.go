@@ -11,8 +11,9 @@ import (
 // meaning says what the policy does with sets of packets: the reference
 // interpreter, for all packets at once. A test holds the two together.
 type meaning struct {
-	g  *automaton.Program
-	sp *space
+	g    *automaton.Program
+	sp   *space
+	pool *pool
 
 	loopback, trustIfaces uint64
 	trusted               bitset // sources
@@ -25,6 +26,9 @@ type meaning struct {
 	dhcpPort              bitset
 	linkLocal             bitset // sources
 	classes               []bitset
+	places                []automaton.Place        // of the program, then those of users
+	own                   map[automaton.State]bool // places of users
+	finals                map[automaton.State][]final
 	children              [][]automaton.State
 	knocks                []int     // atoms, by place
 	singles               []bitset  // by atom, those that were asked for
@@ -47,10 +51,12 @@ type verdictOf struct {
 	first   bool // the place is that of the first knock, by port
 	paid    bool // the bucket is asked, or made
 	grant   int  // class; -1
+	spends  spends
+	raced   bool // another packet with the same value was first
 }
 
-func newMeaning(g *automaton.Program, sp *space, limited bool) *meaning {
-	s := &meaning{g: g, sp: sp, limited: limited}
+func newMeaning(g *automaton.Program, sp *space, pl *pool, limited bool) *meaning {
+	s := &meaning{g: g, sp: sp, pool: pl, places: slices.Clone(g.Places), limited: limited}
 	s.loopback = sp.ifaceSet(func(n string) bool { return n == "lo" })
 	s.trustIfaces = sp.ifaceSet(func(n string) bool { return slices.Contains(g.Ifaces, n) })
 	s.trusted = sp.sources(g.Trust)
@@ -71,15 +77,19 @@ func newMeaning(g *automaton.Program, sp *space, limited bool) *meaning {
 	s.children = make([][]automaton.State, len(g.Places))
 	s.knocks = make([]int, len(g.Places))
 	s.singles = make([]bitset, len(sp.atoms))
-	s.staying = make([]bitset, len(g.Places))
 	for at := 1; at < len(g.Places); at++ {
+		if g.Detached(automaton.State(at)) {
+			continue
+		}
 		up := g.Places[at].Parent
 		s.knocks[at] = sp.atomOf(g.Places[at].Knock)
 		s.children[up] = append(s.children[up], automaton.State(at))
 	}
+	s.growUsers()
+	s.staying = make([]bitset, len(s.places))
 	s.first = newPortFunc(len(sp.atoms))
 	for _, c := range s.children[automaton.Root] {
-		if g.Places[c].Door >= 0 {
+		if s.places[c].Door >= 0 {
 			s.firstEnds = append(s.firstEnds, c)
 			continue
 		}
@@ -178,13 +188,20 @@ func (j *judging) drop(v verdictOf, why automaton.Reason) {
 
 // exempt is what is never judged.
 func (j *judging) exempt(v verdictOf) {
+	loopback, rest := v.b.splitIfaces(j.loopback)
+	parts(v, loopback, rest, func(v verdictOf) { j.let(v, automaton.ByLoopback) }, func(v verdictOf) {
+		answered, rest := v.b.splitConns(ruleset.Established)
+		parts(v, answered, rest, func(v verdictOf) { j.let(v, automaton.ByEstablished) }, j.tokens)
+	})
+}
+
+// known is what comes from trusted sources, or to public services.
+func (j *judging) known(v verdictOf) {
 	type rule struct {
 		why   automaton.Reason
 		split func(box) (yes, no *box)
 	}
 	rules := []rule{
-		{automaton.ByLoopback, func(b box) (*box, *box) { return b.splitIfaces(j.loopback) }},
-		{automaton.ByEstablished, func(b box) (*box, *box) { return b.splitConns(ruleset.Established) }},
 		{automaton.ByTrust, func(b box) (*box, *box) { return b.splitIfaces(j.trustIfaces) }},
 		{automaton.ByTrust, func(b box) (*box, *box) { return b.splitSources(j.trusted) }},
 		{automaton.ByPublic, func(b box) (*box, *box) { return b.splitPorts(j.public) }},

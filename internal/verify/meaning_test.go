@@ -71,11 +71,15 @@ func TestMeaningIsTheInterpreters(t *testing.T) {
 		g := automatontest.Program(t, automatontest.Options{})
 		spaces := make(map[ruleset.Family]*meaning)
 		for _, f := range []ruleset.Family{ruleset.IPv4, ruleset.IPv6} {
-			sp, err := newSpace(f, g, &ruleset.Ruleset{})
+			_, pl, err := withSamples(g, &ruleset.Ruleset{})
 			if err != nil {
 				t.Fatal(err)
 			}
-			spaces[f] = newMeaning(g, sp, true)
+			sp, err := newSpace(f, g, &ruleset.Ruleset{}, pl)
+			if err != nil {
+				t.Fatal(err)
+			}
+			spaces[f] = newMeaning(g, sp, pl, true)
 		}
 		in := automaton.NewInterpreter(g)
 		for _, p := range automatontest.Trace(t, g, automatontest.Options{}) {

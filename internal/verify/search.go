@@ -66,7 +66,7 @@ func (e *explorer) company(src netip.Addr) []netip.Addr {
 func (e *explorer) likely(door int) [][]automaton.Packet {
 	d := &e.g.Doors[door]
 	srcs := e.s.admits[door].without(e.s.trusted)
-	if srcs.empty() {
+	if srcs.empty() || len(d.Knocks) == 0 {
 		return nil
 	}
 	r := e.g.Classes[d.Class].Services[0]
@@ -162,7 +162,7 @@ func (e *explorer) countings(s suspect) [][]automaton.Packet {
 	way, src := e.way(s)
 	var out [][]automaton.Packet
 	for i := range min(len(e.g.Doors), maxSearchDoors) {
-		if !e.s.admits[i].meets(src) {
+		if !e.s.admits[i].meets(src) || len(e.g.Doors[i].Knocks) == 0 {
 			continue
 		}
 		for _, rest := range e.emptied(&e.g.Doors[i], src) {

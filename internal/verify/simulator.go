@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"tirl/internal/automaton"
+	"tirl/internal/policy"
 	"tirl/internal/port"
 	"tirl/internal/verify/ruleset"
 )
@@ -232,6 +233,8 @@ func (s *Simulator) match(line int, m ruleset.Match) bool {
 		return p.Flags&m.Mask == m.Value
 	case ruleset.ICMPType:
 		return in(m.Ranges, uint32(p.ICMP))
+	case ruleset.UDPLength:
+		return p.To.Proto == port.UDP && in(m.Ranges, uint32(8+len(p.Data)))
 	case ruleset.Register:
 		if !s.set {
 			return s.fail(line, "meta priority is read before it is written")
@@ -266,6 +269,10 @@ func (s *Simulator) number(line int, f ruleset.Field) (uint32, bool) {
 		return s.nfproto(), true
 	case ruleset.FieldConst:
 		return f.Const, true
+	case ruleset.FieldData:
+		if len(s.p.Data) != policy.TokenBytes {
+			return 0, false // no rule asks for the payload of such a packet
+		}
 	}
 	return 0, s.fail(line, "a key with "+f.Name+" in it")
 }

@@ -22,6 +22,7 @@ type space struct {
 	classes int // of sources
 	ifaces  []string
 	sports  []uint16 // first port of each piece
+	datas   int      // classes of what a datagram carries
 }
 
 // portAtom is a run of ports of TCP or UDP, or a run of other protocols.
@@ -76,7 +77,7 @@ func (c *cuts) prefix(p netip.Prefix) {
 	}
 }
 
-func newSpace(family ruleset.Family, g *automaton.Program, rs *ruleset.Ruleset) (*space, error) {
+func newSpace(family ruleset.Family, g *automaton.Program, rs *ruleset.Ruleset, pl *pool) (*space, error) {
 	c := &cuts{
 		ports:    map[port.Proto]map[int]bool{port.TCP: {0: true}, port.UDP: {0: true}},
 		protos:   map[int]bool{0: true, 1: true, 2: true, 6: true, 7: true, 17: true, 18: true, 58: true, 59: true},
@@ -86,7 +87,12 @@ func newSpace(family ruleset.Family, g *automaton.Program, rs *ruleset.Ruleset) 
 	}
 	c.ofPolicy(g)
 	c.ofRuleset(rs)
-	s := &space{family: family, from: make(map[port.Proto]int)}
+	for _, sample := range pl.paths {
+		for _, k := range sample.knocks {
+			c.port(k.Proto, uint32(k.Number), uint32(k.Number))
+		}
+	}
+	s := &space{family: family, from: make(map[port.Proto]int), datas: pl.classes()}
 	s.cutPorts(c)
 	s.cutSources(c, g)
 	s.ifaces = devices(c.names)
@@ -116,6 +122,9 @@ func (c *cuts) ofPolicy(g *automaton.Program) {
 		for _, p := range d.From {
 			c.prefix(p)
 		}
+	}
+	for _, u := range g.Users {
+		c.port(u.First.Proto, uint32(u.First.Number), uint32(u.First.Number))
 	}
 	for _, p := range g.Protos {
 		c.proto(uint32(p), uint32(p))

@@ -70,7 +70,7 @@ func (j *judging) refuse(v verdictOf, service bool) {
 
 // step cuts by where the packet leads.
 func (j *judging) step(v verdictOf) {
-	at := j.g.Places[j.place]
+	at := j.places[j.place]
 	if at.Door >= 0 {
 		class := j.g.Doors[at.Door].Class
 		yes, no := v.b.splitPorts(j.classes[class])
@@ -92,6 +92,9 @@ func (j *judging) step(v verdictOf) {
 			if !j.takeAtom(&v, j.knock(c), func(v verdictOf) { j.arrive(v, c, automaton.Knocked) }) {
 				return
 			}
+		}
+		if !j.finish(&v) {
+			return
 		}
 		if !j.take(&v, j.repeats(), func(v verdictOf) {
 			j.pay(v, automaton.Repeated, func(v verdictOf) {
@@ -158,8 +161,8 @@ func (j *judging) repeats() bitset {
 		return known
 	}
 	atoms := newBitset(len(j.sp.atoms))
-	if j.g.Stay || j.g.Places[j.place].Depth <= 1 {
-		for at := j.place; at != automaton.Root; at = j.g.Places[at].Parent {
+	if !j.detached(j.place) && (j.g.Stay && !j.own[j.place] || j.places[j.place].Depth <= 1) {
+		for at := j.place; at != automaton.Root; at = j.places[at].Parent {
 			atoms.add(j.knock(at))
 		}
 	}
@@ -169,7 +172,7 @@ func (j *judging) repeats() bitset {
 
 // arrive comes to a place, which may be the end of a door.
 func (j *judging) arrive(v verdictOf, at automaton.State, how automaton.Reason) {
-	door := j.g.Places[at].Door
+	door := j.places[at].Door
 	if door < 0 {
 		j.pay(v, how, func(v verdictOf) {
 			v.moves, v.place = true, at
@@ -177,23 +180,33 @@ func (j *judging) arrive(v verdictOf, at automaton.State, how automaton.Reason) 
 		})
 		return
 	}
+	j.open(v, at, door, how, spendsNothing)
+}
+
+// detached says whether a place is the end of a door that only users open.
+func (s *meaning) detached(at automaton.State) bool {
+	return int(at) < len(s.g.Places) && s.g.Detached(at)
+}
+
+// open comes to the end of a door.
+func (j *judging) open(v verdictOf, at automaton.State, door int, how automaton.Reason, uses spends) {
 	yes, no := v.b.splitSources(j.admits[door])
 	parts(v, yes, no, func(v verdictOf) {
 		class := j.g.Doors[door].Class
 		if j.g.Classes[class].Once {
 			j.pay(v, how, func(v verdictOf) {
-				v.moves, v.place = true, at
+				v.moves, v.place, v.spends = true, at, uses
 				j.emit(v)
 			})
 			return
 		}
 		j.pay(v, automaton.Opened, func(v verdictOf) {
-			v.moves, v.place, v.grant = true, automaton.Root, class
+			v.moves, v.place, v.grant, v.spends = true, automaton.Root, class, uses
 			j.emit(v)
 		})
 	}, func(v verdictOf) {
 		j.pay(v, automaton.Excluded, func(v verdictOf) {
-			v.moves, v.place = true, automaton.Root
+			v.moves, v.place, v.spends = true, automaton.Root, uses
 			j.emit(v)
 		})
 	})

@@ -72,9 +72,6 @@ const defaultMaxStates = 1_000_000
 
 // Verify holds a ruleset against a policy.
 func Verify(g *automaton.Program, rs *ruleset.Ruleset, o Options) Result {
-	if len(g.Users) > 0 {
-		return Result{Unproved: errUsers}
-	}
 	r := Result{Proved: true, Assumptions: o.Scope.Assumptions()}
 	if o.MaxStates == 0 {
 		o.MaxStates = defaultMaxStates
@@ -175,27 +172,29 @@ func verifyFamily(family ruleset.Family, g *automaton.Program, rs *ruleset.Rules
 	return Result{Unproved: err, States: states}
 }
 
-var errUsers = errors.New("one-time knocks are not covered")
-
 var errUnconfirmed = errors.New("the two seem to differ, but no sequence of packets was found that shows it")
 
 func newExplorer(family ruleset.Family, g *automaton.Program, rs *ruleset.Ruleset, o Options) (*explorer, map[string]bool, error) {
-	sp, err := newSpace(family, g, rs)
+	filled, pl, err := withSamples(g, rs)
 	if err != nil {
 		return nil, nil, err
 	}
-	m, relevant, err := newMachine(rs, sp)
+	sp, err := newSpace(family, g, filled, pl)
+	if err != nil {
+		return nil, nil, err
+	}
+	m, relevant, err := newMachine(filled, sp, pl)
 	if err != nil {
 		return nil, nil, err
 	}
 	e := &explorer{g: g, sp: sp, m: m, scope: o.Scope, max: o.MaxStates, one: o.One, tried: o.Tried, exact: make(map[int]bool)}
-	e.s = newMeaning(g, sp, !o.Scope.NoLimit)
+	e.s = newMeaning(g, sp, pl, !o.Scope.NoLimit)
 	m.limited, m.oneTTL = e.s.limited, g.MatchTTL
 	return e, relevant, nil
 }
 
 // newMachine prepares a ruleset for one family.
-func newMachine(rs *ruleset.Ruleset, sp *space) (*machine, map[string]bool, error) {
+func newMachine(rs *ruleset.Ruleset, sp *space, pl *pool) (*machine, map[string]bool, error) {
 	own := *rs
 	own.Hooks = slices.DeleteFunc(slices.Clone(rs.Hooks), func(h ruleset.Hook) bool { return h.Families&sp.family == 0 })
 	roots, relevant, err := slice(&own)
@@ -203,7 +202,7 @@ func newMachine(rs *ruleset.Ruleset, sp *space) (*machine, map[string]bool, erro
 		return nil, nil, err
 	}
 	m := &machine{
-		rs: &own, sp: sp, names: make(map[string]int), end: &node{kind: atEnd},
+		rs: &own, sp: sp, pool: pl, names: make(map[string]int), end: &node{kind: atEnd},
 		foreign: make(map[int]bool), tables: make(map[tableKey]*table), ranges: make(map[portKey]bitset), flags: make(map[elemKey]int),
 	}
 	for i, h := range own.Hooks {

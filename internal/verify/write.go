@@ -76,6 +76,10 @@ func (m *machine) write(n *node, st ruleset.Write, p *path, out *outcome) {
 	if !m.readable(st.Key, p, out) {
 		return
 	}
+	if m.pool.has(st.Set) {
+		m.writePool(n, st, p, out)
+		return
+	}
 	for _, k := range m.keys(n.line, st.Key, p) {
 		k.key.set = st.Set
 		if !k.dport {
@@ -93,7 +97,7 @@ func (m *machine) eachPort(line int, k keyed) []keyed {
 	var out []keyed
 	for a := range k.path.b.ports.each {
 		atom := m.sp.atoms[a]
-		if atom.first != atom.last {
+		if atom.first != atom.last || !hasPorts(atom.proto) {
 			m.fail(line, "a set takes in the port of every packet")
 			return nil
 		}

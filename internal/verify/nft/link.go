@@ -19,10 +19,12 @@ type linker struct {
 	at     map[*chain]int
 
 	written map[*set]bool // by rules of out
+	grown   map[*set]bool // that rules put elements into
 	bucket  map[*set]bool // whose elements hold a limit
 	untimed map[*set]bool // that rules put elements into for ever
 	// What must hold of a set once all is known of it.
 	static  []use // packets do not change it
+	closed  []use // packets put nothing into it
 	lookups []use // its elements hold no limit
 }
 
@@ -44,7 +46,7 @@ func link(l *loader) (*ruleset.Ruleset, error) {
 	k := &linker{
 		words: l.words, failed: l.failed, load: l, out: &ruleset.Ruleset{},
 		setAt: map[*set]int{}, at: map[*chain]int{},
-		written: map[*set]bool{}, bucket: map[*set]bool{}, untimed: map[*set]bool{},
+		written: map[*set]bool{}, grown: map[*set]bool{}, bucket: map[*set]bool{}, untimed: map[*set]bool{},
 	}
 	hooks, outside := k.hooks()
 	for _, c := range hooks {
@@ -190,10 +192,13 @@ func (k *linker) finishSets() {
 	for i, s := range k.sets {
 		out := &k.out.Sets[i]
 		out.Dynamic = s.timed || k.written[s]
+		out.Drained = k.written[s] && !k.grown[s]
+		out.Limited = k.bucket[s] && !bySource(s)
 		if !out.Dynamic {
 			out.Elements = s.elements
 		}
 		switch {
+		case out.Drained:
 		case s.forever != nil && !k.untimed[s]:
 			k.unknown(int(s.forever.line), "element of set `"+s.name+"` that does not expire")
 		case k.written[s] && !s.timed && len(s.elements) > 0 && !k.untimed[s]:
@@ -205,11 +210,21 @@ func (k *linker) finishSets() {
 			k.unknown(int(u.at.line), u.what)
 		}
 	}
-	for _, u := range k.lookups {
-		if k.bucket[u.set] {
+	for _, u := range k.closed {
+		if k.grown[u.set] || u.set.timed && !k.written[u.set] {
 			k.unknown(int(u.at.line), u.what)
 		}
 	}
+	for _, u := range k.lookups {
+		if k.bucket[u.set] && bySource(u.set) {
+			k.unknown(int(u.at.line), u.what)
+		}
+	}
+}
+
+// bySource says whether a set has the source in its key.
+func bySource(s *set) bool {
+	return slices.ContainsFunc(s.key, func(k valueKind) bool { return k == addr4 || k == addr6 || k == upper64 })
 }
 
 // checkOutside looks at chains that packets on their way in do not meet: they

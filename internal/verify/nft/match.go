@@ -121,7 +121,7 @@ func (t *translator) withPorts(s *set, parts []selector) {
 		return
 	}
 	at := parts[0].at
-	t.static = append(t.static, use{s, at, "match `th dport` of any protocol in a set that packets change"})
+	t.closed = append(t.closed, use{s, at, "match `th dport` of any protocol in a set that packets change"})
 	if s.portless {
 		t.unknown(at, "%s with a port of a protocol other than TCP and UDP", s.title())
 	}

@@ -317,7 +317,9 @@ func (t *translator) dynamic(op token, s *set, parts []selector) ruleset.Write {
 	t.typed(s, parts)
 	w.Key = t.fields(parts)
 	for _, p := range parts {
-		if p.anyPorts && !t.ports {
+		// What is taken out of a set that has the protocol in its key is of no other one.
+		exact := w.Op == ruleset.Delete && slices.ContainsFunc(parts, func(p selector) bool { return p.kind == proto })
+		if p.anyPorts && !t.ports && !exact {
 			t.unknown(p.at, "`%s` of any protocol in a set that packets change", p.text)
 		}
 	}
@@ -328,6 +330,9 @@ func (t *translator) dynamic(op token, s *set, parts []selector) ruleset.Write {
 
 // put ends a write.
 func (t *translator) put(w ruleset.Write, s *set) {
+	if w.Op != ruleset.Delete {
+		t.grown[s] = true
+	}
 	if w.Op == ruleset.Delete {
 		w.Timeout = 0
 	} else if w.Timeout == 0 {

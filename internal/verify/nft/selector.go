@@ -54,6 +54,7 @@ func selectors() map[string]selector {
 		"tcp sport":      {kind: service, field: sport, attr: ruleset.SPort, isAttr: true, protocol: tcp},
 		"udp sport":      {kind: service, field: sport, attr: ruleset.SPort, isAttr: true, protocol: udp},
 		"th sport":       {kind: service, field: sport, attr: ruleset.SPort, isAttr: true, anyPorts: true},
+		"udp length":     {kind: service, attr: ruleset.UDPLength, isAttr: true, protocol: udp},
 		"tcp flags":      {kind: tcpFlag, attr: ruleset.TCPFlags, isAttr: true, protocol: tcp},
 		"icmp type":      {kind: icmpType, attr: ruleset.ICMPType, isAttr: true, family: 4, protocol: icmp},
 		"icmpv6 type":    {kind: icmpv6Type, attr: ruleset.ICMPType, isAttr: true, family: 6, protocol: icmpv6},
@@ -121,15 +122,19 @@ func (w *words) selector(c *cursor) selector {
 	return s
 }
 
-// payload reads the raw payload @nh,64,64: the upper half of an IPv6 source
-// address (RFC 8200, section 3), which tirl uses where nft cannot mask it.
+// payload reads the raw payload @nh,64,64, the upper half of an IPv6 source
+// address (RFC 8200, section 3), which tirl uses where nft cannot mask it, or
+// @th,64,128, the first 16 bytes behind a UDP header (RFC 768).
 func (w *words) payload(c *cursor, at token) selector {
 	text := "@" + c.next().text
 	for c.accept(",") {
 		text += "," + c.next().text
 	}
 	s := selector{at: at, text: text}
-	if text == "@nh,64,64" {
+	switch text {
+	case "@th,64,128":
+		s.kind, s.field = payload, &ruleset.Field{Kind: ruleset.FieldData}
+	case "@nh,64,64":
 		s.kind, s.raw6 = upper64, true
 		s.field = &ruleset.Field{Kind: ruleset.FieldSrc, Family: ruleset.IPv6, Bits: 64}
 	}

@@ -28,6 +28,7 @@ const (
 	upper64  // the upper half of an IPv6 address, as raw payload
 	connKind // bits of ruleset.Conns
 	destKind // bits of ruleset.Dests
+	payload  // 16 bytes, as one number; none of them is read
 	ifname   // an index into the names of a list
 	verdict  // of verdict maps only
 	kinds    // how many there are
@@ -82,6 +83,12 @@ func (w *words) value(c *cursor, k valueKind, dst []ruleset.Range) []ruleset.Ran
 	default:
 		c.fail(t.errorf("%v where a value should be", t))
 		return dst
+	}
+	if k == payload {
+		if !startsDigit(t.text) {
+			c.fail(t.errorf("%v is no payload", t))
+		}
+		return append(dst, ruleset.Range{})
 	}
 	if k == addr4 || k == addr6 {
 		return w.addresses(c, k, t, dst)

@@ -130,6 +130,10 @@ type Set struct {
 	// looked at. The elements of other sets are as in Elements.
 	Dynamic  bool
 	Elements []Element
+	// Limited: elements hold a limit that a look-up carries out too.
+	Limited bool
+	// Drained: packets only take elements out.
+	Drained bool
 }
 
 // Element is one element of a set that packets do not change. Each field of its
@@ -157,17 +161,18 @@ type Attr uint8
 // Attributes of packets. DPort and SPort are those of TCP and UDP: a parser puts
 // a match of Proto in front of them, as the words of a ruleset imply it.
 const (
-	NFProto  Attr = iota // Ranges of 4 and 6
-	Iface                // Names: the device that the packet came in by
-	Src                  // Prefixes
-	Conn                 // Conns
-	Dest                 // Dests
-	Proto                // Ranges
-	DPort                // Ranges
-	SPort                // Ranges
-	TCPFlags             // flags & Mask == Value; Proto is TCP
-	ICMPType             // Ranges; Proto is ICMP or ICMPv6
-	Register             // Ranges: the number in meta priority
+	NFProto   Attr = iota // Ranges of 4 and 6
+	Iface                 // Names: the device that the packet came in by
+	Src                   // Prefixes
+	Conn                  // Conns
+	Dest                  // Dests
+	Proto                 // Ranges
+	DPort                 // Ranges
+	SPort                 // Ranges
+	TCPFlags              // flags & Mask == Value; Proto is TCP
+	ICMPType              // Ranges; Proto is ICMP or ICMPv6
+	Register              // Ranges: the number in meta priority
+	UDPLength             // Ranges: what the header says; Proto is UDP
 )
 
 // Match holds if the attribute is one of those named, or with Not if it is none
@@ -221,6 +226,7 @@ const (
 	FieldRegister                  // meta priority
 	FieldNFProto                   // 4 or 6
 	FieldConst                     // Const
+	FieldData                      // the 16 bytes behind a header of 8 bytes
 	FieldOther                     // anything else that differs from packet to packet: Name says what
 )
 
