@@ -65,22 +65,25 @@ func (j *judging) tokens(v verdictOf) {
 		}
 		w := v
 		w.b = *yes
-		j.carried(w, j.g.Users[user].Door)
+		j.carried(w, func(v verdictOf) { j.redeem(v, j.g.Users[user].Door) })
 		if no == nil {
 			return
 		}
 		v.b = *no
 	}
-	j.known(v)
+	// Where another packet is first with the same token, or there is no room to note that
+	// it is spent, the datagram opens nothing, and is not heard either.
+	raced, rest := v.b.splitData(j.pool.carriers(isDoubled, isContended, isCrowded))
+	parts(v, raced, rest, func(v verdictOf) { j.carried(v, j.carrier) }, j.known)
 }
 
-// carried is a datagram with a live token, which only counts at one of the host's own
+// carried is a datagram with a token that rules take for live, which only counts at one of the host's own
 // addresses, and if conntrack finds nothing wrong with it.
-func (j *judging) carried(v verdictOf, door int) {
+func (j *judging) carried(v verdictOf, then func(verdictOf)) {
 	local, other := v.b.splitDests(ruleset.Local)
 	parts(v, local, other, func(v verdictOf) {
 		invalid, rest := v.b.splitConns(ruleset.Invalid)
-		parts(v, invalid, rest, j.known, func(v verdictOf) { j.redeem(v, door) })
+		parts(v, invalid, rest, j.known, then)
 	}, j.known)
 }
 
