@@ -56,6 +56,10 @@ func (s *meaning) growUsers() {
 
 // tokens goes before trust: what has been on the wire is worth nothing from then on.
 func (j *judging) tokens(v verdictOf) {
+	if len(j.pool.tokens) == 0 {
+		j.known(v)
+		return
+	}
 	for i, user := range j.pool.tokens {
 		live := newBitset(j.pool.classes())
 		live.add(class(i, isLive))

@@ -13,8 +13,6 @@ type spending struct {
 	asked                 bool // the bucket of a note was asked already, by looking it up
 }
 
-func (s spending) any() bool { return s.tokenNoted || s.tokenGone || s.pathNoted || s.pathGone }
-
 // hasData says whether a key has what the datagram carries.
 func hasData(key []ruleset.Field) bool {
 	for _, f := range key {

@@ -151,7 +151,10 @@ func verifyFamily(family ruleset.Family, g *automaton.Program, rs *ruleset.Rules
 			found = addDifference(found, d)
 		}
 		if err == nil && len(e.suspects) == 0 && len(e.mixed) == 0 {
-			return Result{Proved: true, States: states}
+			if len(g.Users) > 0 {
+				err = blocked(family, g, rs, o)
+			}
+			return Result{Proved: err == nil, Unproved: err, States: states}
 		}
 		if err != nil || len(e.mixed) == 0 {
 			break
