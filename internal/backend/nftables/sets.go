@@ -59,9 +59,9 @@ func staticSets(g *automaton.Program) []set {
 	step := set{name: "step", isMap: true, typeof: placeKey + " . " + portPart + " : meta priority"}
 	for _, e := range g.Edges() {
 		if e.From == automaton.Root {
-			first.add("%s : %s", portKey(e.On), handle(uint32(e.To)))
+			first.put(portKey(e.On) + " : " + handle(uint32(e.To)))
 		} else {
-			step.add("%s . %s : %s", handle(uint32(e.From)), portKey(e.On), handle(uint32(e.To)))
+			step.put(handle(uint32(e.From)) + " . " + portKey(e.On) + " : " + handle(uint32(e.To)))
 		}
 	}
 	stayStarted := set{name: "stay_started", typeof: placeKey + " . " + portPart}
@@ -71,7 +71,7 @@ func staticSets(g *automaton.Program) []set {
 		if g.Places[s.At].Depth == 1 {
 			stay = &stayStarted
 		}
-		stay.add("%s . %s", handle(uint32(s.At)), portKey(s.On))
+		stay.put(handle(uint32(s.At)) + " . " + portKey(s.On))
 	}
 	list := []set{first, step, stayStarted, stayAdvanced, knownPorts(g)}
 	list = append(list, endSets(g)...)
@@ -212,8 +212,10 @@ func exemptSets(g *automaton.Program) []set {
 }
 
 func (s *set) add(format string, args ...any) {
-	s.elements = append(s.elements, fmt.Sprintf(format, args...))
+	s.put(fmt.Sprintf(format, args...))
 }
+
+func (s *set) put(element string) { s.elements = append(s.elements, element) }
 
 func used(list []set) []set {
 	var out []set
