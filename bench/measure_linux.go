@@ -123,15 +123,20 @@ func newRunner(ctx context.Context, s *stage, p pattern, f family, e effort) (r 
 	if err := r.round(ctx); err != nil {
 		return nil, errors.Join(err, r.live.Close())
 	}
-	r.packets = max(leastPackets, int(float64(e.time)/r.sample.costs[0]))
+	if r.daemon == nil {
+		r.packets = max(leastPackets, int(float64(e.time)/r.sample.costs[0]))
+	}
 	r.sample.costs = nil
 	return r, nil
 }
 
 func (r *runner) round(ctx context.Context) error {
 	run := r.live.Run
-	if r.bypass {
+	switch {
+	case r.bypass:
 		run = r.live.Drop
+	case r.daemon != nil:
+		run = func(ctx context.Context, n int) (lab.Cost, error) { return r.runBeside(ctx, r.live, n) }
 	}
 	c, err := run(ctx, r.packets)
 	r.sent += r.packets

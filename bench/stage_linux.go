@@ -19,17 +19,17 @@ import (
 // stage is a server with a contender, and a sink behind it.
 type stage struct {
 	contender
-	pair  *lab.Pair
-	open  []io.Closer
-	flows map[bool]*lab.Flow // by whether it is IPv6: an open TCP connection
+	pair   *lab.Pair
+	open   []io.Closer
+	daemon *daemon            // nil: it has none
+	flows  map[bool]*lab.Flow // by whether it is IPv6: an open TCP connection
 }
 
-// newStages sets up contenders for packets of one family; nil for those that do
-// not know it.
-func newStages(ctx context.Context, contenders []contender, f family) ([]*stage, error) {
+// newStages sets up contenders for a pattern; nil for those that it is nothing for.
+func newStages(ctx context.Context, contenders []contender, p pattern, f family) ([]*stage, error) {
 	stages := make([]*stage, len(contenders))
 	for i, c := range contenders {
-		if f.six && c.four {
+		if !c.knows(p, f) {
 			continue
 		}
 		var err error
@@ -91,6 +91,12 @@ func (s *stage) set(ctx context.Context) error {
 	}
 	if process != nil {
 		s.open = append(s.open, process)
+	}
+	switch p := process.(type) {
+	case *daemon:
+		s.daemon = p
+	case *spa:
+		s.daemon = p.daemon
 	}
 	if err := s.establish(ctx); err != nil {
 		return fmt.Errorf("open flows: %w", err)
