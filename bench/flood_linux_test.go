@@ -72,7 +72,7 @@ func TestSiege(t *testing.T) {
 func TestAges(t *testing.T) {
 	known, ports := assaultNamed(t, knownFlood), assaultNamed(t, portsFlood)
 	room := gate{room: 60_000, contender: contender{name: "a"}}
-	process := gate{apart: time.Second, age: 4 * time.Second}
+	process := gate{daemon: true, age: 4 * time.Second}
 	for _, c := range []struct {
 		siege siege
 		rate  int
@@ -98,10 +98,10 @@ func TestAges(t *testing.T) {
 func TestSieges(t *testing.T) {
 	a := assaultNamed(t, knownFlood)
 	a.rates = []int{1000, 5000, full}
-	slow := gate{contender: contender{name: "slow"}, apart: time.Second, few: 10}
+	slow := gate{contender: contender{name: "slow"}, daemon: true, few: 10}
 	mine := gate{contender: contender{name: guard}, tirl: true, few: 100}
 	gates := []gate{unguarded(), mine, slow}
-	s := &sieges{&Env{Budget: floodTime, Log: t.Logf}, make(map[siegeKey]result)}
+	s := &sieges{&Env{Budget: floodTime, Log: t.Logf}, time.Now(), make(map[siegeKey]result)}
 	put := func(g gate, rate int, taken float64, in ...int) {
 		r := result{outcome: outcome{sent: float64(max(rate, 0)) + 0.5, taken: taken, visits: make(map[client]visits)}}
 		for i, n := range in {

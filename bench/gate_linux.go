@@ -18,7 +18,8 @@ type gate struct {
 	contender
 	open bool // there is nothing to knock at
 	// tirl says that its policy has timed doors, and `trust` for who is in [trustedHosts].
-	tirl bool
+	tirl   bool
+	daemon bool // a process opens it
 	// apart is the time between two clients, and settles when it is known whether one
 	// got in: processes take their time, and knockd knows one client at a time.
 	apart, settles time.Duration
@@ -26,9 +27,6 @@ type gate struct {
 	room           int           // sources in its tables, which leave them after ten seconds; 0: otherwise
 	age            time.Duration // a process: how long a flood that its list grows with goes on before the first client
 }
-
-// slow says that a process opens it.
-func (g gate) slow() bool { return g.apart > soon }
 
 const (
 	soon = 5 * time.Millisecond
@@ -67,8 +65,8 @@ func withTirl(name, text string, k kinds.Kind, room int) gate {
 func daemons() []gate {
 	return []gate{
 		// Its knocks and its answer within one and the same 300 ms.
-		{contender: contender{name: "knockd", load: startKnockd}, apart: 300 * time.Millisecond, settles: 800 * time.Millisecond, age: 4 * time.Second, few: 10},
-		{contender: contender{name: "fwknopd", load: startFwknopd}, apart: 40 * time.Millisecond, settles: 800 * time.Millisecond, few: 20},
+		{contender: contender{name: "knockd", load: startKnockd}, daemon: true, apart: 300 * time.Millisecond, settles: 800 * time.Millisecond, age: 4 * time.Second, few: 10},
+		{contender: contender{name: "fwknopd", load: startFwknopd}, daemon: true, apart: 40 * time.Millisecond, settles: 800 * time.Millisecond, few: 20},
 	}
 }
 

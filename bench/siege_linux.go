@@ -100,7 +100,11 @@ func (s *standing) set(ctx context.Context) (err error) {
 	switch rate, lasts := s.ages(); {
 	case lasts > 0:
 		s.begin(ctx, rate)
-	case s.fills && !s.slow():
+		if !s.daemon {
+			// There is more room when sets have just been cleared, once a second.
+			s.place.apart = max(s.apart, 1200*time.Millisecond/time.Duration(s.tries))
+		}
+	case s.fills && !s.daemon:
 		return s.fill(ctx)
 	}
 	return nil
@@ -114,7 +118,7 @@ func (s siege) ages() (rate int, lasts time.Duration) {
 	switch {
 	case s.assault.name != knownFlood || s.rate == none:
 		return 0, 0
-	case s.slow():
+	case s.daemon:
 		return s.rate, s.age
 	case s.room == 0 || s.rate != full && s.rate*fillAge < s.room*2/3:
 		return 0, 0
