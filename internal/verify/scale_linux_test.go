@@ -2,9 +2,9 @@ package verify_test
 
 import (
 	"runtime"
-	"syscall"
 	"testing"
 
+	"tirl/internal/lab/labtest"
 	"tirl/internal/verify"
 )
 
@@ -23,22 +23,13 @@ func spent(t *testing.T, n int) (seconds, bytes float64) {
 	runtime.GC()
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
-	start := processor(t)
+	start := labtest.CPUTime(t)
 	if r := verify.Verify(g, rs, verify.Options{}); !r.Proved {
 		t.Fatal(r.Err())
 	}
-	seconds = processor(t) - start
+	seconds = (labtest.CPUTime(t) - start).Seconds()
 	runtime.ReadMemStats(&after)
 	return seconds, float64(after.TotalAlloc - before.TotalAlloc)
-}
-
-func processor(t *testing.T) float64 {
-	t.Helper()
-	var u syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		t.Fatal(err)
-	}
-	return float64(u.Utime.Nano()+u.Stime.Nano()) / 1e9
 }
 
 // TestProofGrowsWithTheDoors: twice the doors take about twice as long. Nothing else of
