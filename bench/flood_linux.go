@@ -214,17 +214,14 @@ func (s *sieges) plots(a assault, gates []gate) []Plot {
 	return []Plot{who, others}
 }
 
-// queued is the share of a flood that a host without a gate must have had room for, or the
-// machine is not up to it: of four packets of a client one in 250 is lost.
-const queued = 0.999
-
-// goals are about the worst of the rates that the machine carries.
+// goals are about the worst of the rates that the machine carries: at which packets get
+// through where there is no gate.
 func (s *sieges) goals(a assault) []Goal {
 	var all []Goal
 	add := func(kind client, who, text string, rates []int) {
 		g := Goal{Text: fmt.Sprintf("%s, %s: %s", who, a.title, text), Bound: floodGoal, Got: 100, Unit: "%", AtLeast: true}
 		for _, rate := range rates {
-			if limit, ok := s.results[siegeKey{unguarded().name, a.name, rate}]; ok && limit.taken < queued {
+			if limit, ok := s.results[siegeKey{unguarded().name, a.name, rate}]; ok && limit.visits[knocks].share() < floodGoal {
 				continue
 			}
 			r, ok := s.results[siegeKey{who, a.name, rate}]

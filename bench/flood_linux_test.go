@@ -110,7 +110,7 @@ func TestSieges(t *testing.T) {
 		s.results[s.key(a, g, rate)] = r
 	}
 	for _, rate := range a.rates {
-		put(unguarded(), rate, map[bool]float64{true: 0.5, false: 1}[rate == full], 100)
+		put(unguarded(), rate, map[bool]float64{true: 0.5, false: 1}[rate == full], map[bool]int{true: 60, false: 100}[rate == full])
 		put(mine, rate, 1, map[bool]int{true: 3, false: 100}[rate == full], 100, 98)
 	}
 	put(slow, 1000, 1, 0)
@@ -128,7 +128,7 @@ func TestSieges(t *testing.T) {
 	got := s.table(a, gates).Markdown()
 	_, got, _ = strings.Cut(got, "\n\n")
 	want := "| gate | no flood | 1,000/s | 5,000/s | full speed |\n| --- | ---: | ---: | ---: | ---: |\n" +
-		"| no rules | - | 100 | 100 | 100 |\n| tirl guard | - | 100 | 100 | 3 |\n| slow | - | 0 | 0 | - |\n" +
+		"| no rules | - | 100 | 100 | 60 |\n| tirl guard | - | 100 | 100 | 3 |\n| slow | - | 0 | 0 | - |\n" +
 		"| tirl guard: open doors | - | 100 | 100 | 100 |\n| tirl guard: `trust` | - | 98 | 98 | 98 |\n" +
 		"| no rules: packets received, % | - | 100 | 100 | 50 |\n| tirl guard: packets received, % | - | 100 | 100 | 100 |"
 	if got != want {

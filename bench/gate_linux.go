@@ -16,7 +16,7 @@ import (
 // gate is a contender as a client meets it.
 type gate struct {
 	contender
-	open bool // there is nothing to knock at
+	open bool // there is nothing to knock at: see firstProbe
 	// tirl says that its policy has timed doors, and `trust` for who is in [trustedHosts].
 	tirl   bool
 	daemon bool // a process opens it
@@ -173,10 +173,14 @@ func (p *place) knock(ctx context.Context, src netip.Addr) ([]lab.Packet, error)
 		one, err := s.packet(ctx, src)
 		return []lab.Packet{one}, err
 	}
-	if p.open {
-		return nil, nil
-	}
 	all := make([]lab.Packet, len(doorKnocks))
+	if p.open {
+		// As many packets as at a door, and each must get there.
+		for i := range all {
+			all[i] = syn(src, firstProbe+i)
+		}
+		return all, nil
+	}
 	for i, k := range doorKnocks {
 		all[i] = packetTo(src, k)
 	}
@@ -201,6 +205,9 @@ func (p *place) frames(ctx context.Context, src netip.Addr) ([][]byte, error) {
 func packetTo(src netip.Addr, to port.Port) lab.Packet {
 	return lab.Packet{Src: src, SrcPort: 40000, Dst: lab.Server4(), DstPort: to.Number, Proto: to.Proto}
 }
+
+// firstProbe is the number of the first SYN of a client that stands for a knock.
+const firstProbe = 1000
 
 // syn is the n-th attempt of a source to connect, from a port of its own.
 func syn(src netip.Addr, n int) lab.Packet {

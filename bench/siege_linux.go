@@ -57,6 +57,8 @@ const (
 	mostFill = 280_000
 	// How long filling may take: a machine may lose more than it takes.
 	fillWithin = 4 * time.Second
+	// Between two knocks of who is granted, of which the queue is to lose none.
+	grantGap = 50 * time.Microsecond
 	// The flood runs for a moment before the first client.
 	warmUp = 50 * time.Millisecond
 )
@@ -259,10 +261,12 @@ func (p *place) answersAsUsual() error {
 
 // flood gives the frames of a flood for this gate.
 func (p *place) flood(ctx context.Context, a assault) (func(int) []byte, error) {
-	first := stranger()
-	if packets, err := p.knock(ctx, first.Src); err != nil {
-		return nil, err
-	} else if len(packets) > 0 {
+	first := packetTo(stranger().Src, doorKnocks[0])
+	if !p.open {
+		packets, err := p.knock(ctx, first.Src)
+		if err != nil {
+			return nil, err
+		}
 		first = packets[0]
 	}
 	return a.frames(first)
@@ -293,13 +297,14 @@ type visitor struct {
 	kind   client
 	src    netip.Addr
 	knocks [][]byte
+	probes map[int]bool // where there is nothing to knock at: those that were answered
 	in     bool
 }
 
 // clients gives the clients of a siege. Who is to be granted is let in.
 func (p *place) clients(ctx context.Context, s siege) (all []*visitor, err error) {
 	for i := range s.tries {
-		v := &visitor{kind: knocks, src: lab.Forged4(i)}
+		v := &visitor{kind: knocks, src: lab.Forged4(i), probes: make(map[int]bool)}
 		if v.knocks, err = p.frames(ctx, v.src); err != nil {
 			return nil, err
 		}
@@ -313,7 +318,7 @@ func (p *place) clients(ctx context.Context, s siege) (all []*visitor, err error
 			return nil, err
 		}
 		for _, f := range frames {
-			if err := p.tap.Write(f); err != nil {
+			if err := errors.Join(p.tap.Write(f), nap(grantGap)); err != nil {
 				return nil, err
 			}
 		}
@@ -369,7 +374,7 @@ func (p *place) receive(ctx context.Context, clients []*visitor) (map[client]vis
 	for _, v := range clients {
 		n := count[v.kind]
 		n.tries++
-		if v.in {
+		if v.in && (!p.open || len(v.probes) == len(v.knocks)) {
 			n.in++
 		}
 		count[v.kind] = n
@@ -381,8 +386,13 @@ func (p *place) receive(ctx context.Context, clients []*visitor) (map[client]vis
 func (p *place) look(who map[netip.Addr]*visitor) error {
 	answers, err := p.tap.Answers()
 	for _, a := range answers {
-		if v := who[a.Dst]; v != nil && a.Kind == lab.SynAck {
+		v, n := who[a.Dst], int(a.Tag)-1
+		switch {
+		case v == nil || a.Kind != lab.SynAck:
+		case n < firstProbe:
 			v.in = true
+		default:
+			v.probes[n] = true
 		}
 	}
 	return err
