@@ -84,13 +84,52 @@ func knownPorts(g *automaton.Program) set {
 	if w := width(g.Public...) + width(g.Hidden()...); w > listed {
 		s.inRanges()
 	}
+	hidden := g.Hidden()
+	if dhcp(g) {
+		for _, p := range dhcpClients() {
+			if !holds(g.Public, p) {
+				s.add("%s : jump dhcp", portKey(p))
+				hidden = without(hidden, p)
+			}
+		}
+	}
 	for _, r := range g.Public {
 		s.ports(r, "%s : accept")
 	}
-	for _, r := range g.Hidden() {
+	for _, r := range hidden {
 		s.ports(r, "%s : goto door")
 	}
 	return s
+}
+
+// dhcp says whether packets of DHCP servers are let in.
+func dhcp(g *automaton.Program) bool { return g.Firewall && g.DHCP }
+
+// dhcpClients are the ports that DHCP servers answer to.
+func dhcpClients() [2]port.Port {
+	return [2]port.Port{{Proto: port.UDP, Number: 68}, {Proto: port.UDP, Number: 546}}
+}
+
+func holds(ranges []port.Range, p port.Port) bool {
+	return slices.ContainsFunc(ranges, func(r port.Range) bool { return r.Contains(p) })
+}
+
+// without takes a port out of ranges.
+func without(ranges []port.Range, p port.Port) []port.Range {
+	var out []port.Range
+	for _, r := range ranges {
+		if !r.Contains(p) {
+			out = append(out, r)
+			continue
+		}
+		if r.First < p.Number {
+			out = append(out, port.Range{Proto: r.Proto, First: r.First, Last: p.Number - 1})
+		}
+		if p.Number < r.Last {
+			out = append(out, port.Range{Proto: r.Proto, First: p.Number + 1, Last: r.Last})
+		}
+	}
+	return out
 }
 
 // listed is how many ports a set has one by one, if it is to be a hash: that is
