@@ -105,7 +105,7 @@ func TestSourceRatios(t *testing.T) {
 		stages = append(stages, tr.stage)
 	}
 	var list []ratio
-	for i, p := range trackedPatterns(1)[:2] {
+	for i, p := range trackedPatterns(1) {
 		list = append(list, ratio{p.name + ": 30,000 sources, of one", []float64{1.7, 2.2}[i], against(stages[1].name, stages[0].name, p.name)})
 	}
 	for try := range tries {
