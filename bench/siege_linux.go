@@ -195,8 +195,8 @@ type result struct {
 	failed string
 }
 
-// runSieges gives what came of each. Their floods age side by side; their clients come
-// to one after the other.
+// runSieges gives what came of each. Where tables fill, floods age side by side, which
+// are slow as long as they do; clients come to one after the other.
 func runSieges(ctx context.Context, all []siege) ([]result, error) {
 	results := make([]result, len(all))
 	ready := make([]*standing, len(all))
@@ -215,18 +215,30 @@ func runSieges(ctx context.Context, all []siege) ([]result, error) {
 			results[i].failed = err.Error()
 		}
 	}
+	prepare := func(i int) bool {
+		s, err := all[i].prepare(ctx)
+		if err != nil {
+			results[i].failed = err.Error()
+			return false
+		}
+		ready[i] = s
+		return true
+	}
+	var together []int
 	var lasts time.Duration
 	for i, s := range all {
-		var err error
-		if ready[i], err = s.prepare(ctx); err != nil {
-			results[i].failed = err.Error()
-			continue
-		}
-		if _, its := s.ages(); its > 0 {
-			lasts = max(lasts, its)
-		} else {
+		_, its := s.ages()
+		if its > 0 && !s.daemon {
+			together, lasts = append(together, i), max(lasts, its)
+		} else if prepare(i) {
+			if err := sleep(ctx, its); err != nil {
+				return nil, err
+			}
 			one(i)
 		}
+	}
+	for _, i := range together {
+		prepare(i)
 	}
 	if err := sleep(ctx, lasts); err != nil {
 		return nil, err
