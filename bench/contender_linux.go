@@ -30,6 +30,16 @@ type contender struct {
 	four bool
 	// doors are the knocks of each, if it is not the founding recipe's.
 	doors [][]port.Port
+	// payload is what its knocks carry.
+	payload []byte
+	// process says that it is one, which opens the door a while after the knock and
+	// starts others for it: thousands of knocks at once are too many for the machine.
+	process bool
+}
+
+// knows says whether a pattern is one that the contender has a chance with.
+func (c contender) knows(p pattern, f family) bool {
+	return !(f.six && c.four) && !(c.process && p.name == whole)
 }
 
 // sequences are the knocks of each door.

@@ -74,7 +74,9 @@ func (d *daemon) run(ctx context.Context, server *lab.Namespace, name string, ar
 	defer log.Close()
 	d.cmd = tool.Command(ctx, name, args...)
 	d.cmd.Stdout, d.cmd.Stderr = log, log
-	d.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	// What it starts for each knock, and that leaves its session, ends with it
+	// (pid_namespaces(7)).
+	d.cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID}
 	if err := server.Start(d.cmd); err != nil {
 		return err
 	}
@@ -109,7 +111,7 @@ func watches(n *lab.Namespace) (bool, error) {
 // Close ends the daemon and what it has started, and removes its files. What it has done to
 // the firewall goes with the server.
 func (d *daemon) Close() error {
-	_ = syscall.Kill(-d.cmd.Process.Pid, syscall.SIGKILL)
+	_ = d.cmd.Process.Kill()
 	<-d.ended
 	return os.RemoveAll(d.dir)
 }

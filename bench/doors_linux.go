@@ -116,7 +116,7 @@ func runDoors(ctx context.Context, env *Env) (r *Result, err error) {
 	list := doorPatterns()
 	all := make(costs)
 	f := families()[0]
-	stages, err := newStages(ctx, contenders, f)
+	stages, err := newStages(ctx, contenders, list[0], f)
 	if err != nil {
 		return nil, err
 	}

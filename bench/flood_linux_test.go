@@ -72,7 +72,7 @@ func TestSiege(t *testing.T) {
 func TestAges(t *testing.T) {
 	known, ports := assaultNamed(t, knownFlood), assaultNamed(t, portsFlood)
 	room := gate{room: 60_000, contender: contender{name: "a"}}
-	process := gate{apart: time.Second, age: 4 * time.Second}
+	process := gate{daemon: true, age: 4 * time.Second}
 	for _, c := range []struct {
 		siege siege
 		rate  int
@@ -98,10 +98,10 @@ func TestAges(t *testing.T) {
 func TestSieges(t *testing.T) {
 	a := assaultNamed(t, knownFlood)
 	a.rates = []int{1000, 5000, full}
-	slow := gate{contender: contender{name: "slow"}, apart: time.Second, few: 10}
+	slow := gate{contender: contender{name: "slow"}, daemon: true, few: 10}
 	mine := gate{contender: contender{name: guard}, tirl: true, few: 100}
 	gates := []gate{unguarded(), mine, slow}
-	s := &sieges{&Env{Budget: floodTime, Log: t.Logf}, make(map[siegeKey]result)}
+	s := &sieges{&Env{Budget: floodTime, Log: t.Logf}, time.Now(), make(map[siegeKey]result)}
 	put := func(g gate, rate int, taken float64, in ...int) {
 		r := result{outcome: outcome{sent: float64(max(rate, 0)) + 0.5, taken: taken, visits: make(map[client]visits)}}
 		for i, n := range in {
@@ -110,7 +110,7 @@ func TestSieges(t *testing.T) {
 		s.results[s.key(a, g, rate)] = r
 	}
 	for _, rate := range a.rates {
-		put(unguarded(), rate, map[bool]float64{true: 0.5, false: 1}[rate == full], 100)
+		put(unguarded(), rate, map[bool]float64{true: 0.5, false: 1}[rate == full], map[bool]int{true: 60, false: 100}[rate == full])
 		put(mine, rate, 1, map[bool]int{true: 3, false: 100}[rate == full], 100, 98)
 	}
 	put(slow, 1000, 1, 0)
@@ -128,7 +128,7 @@ func TestSieges(t *testing.T) {
 	got := s.table(a, gates).Markdown()
 	_, got, _ = strings.Cut(got, "\n\n")
 	want := "| gate | no flood | 1,000/s | 5,000/s | full speed |\n| --- | ---: | ---: | ---: | ---: |\n" +
-		"| no rules | - | 100 | 100 | 100 |\n| tirl guard | - | 100 | 100 | 3 |\n| slow | - | 0 | 0 | - |\n" +
+		"| no rules | - | 100 | 100 | 60 |\n| tirl guard | - | 100 | 100 | 3 |\n| slow | - | 0 | 0 | - |\n" +
 		"| tirl guard: open doors | - | 100 | 100 | 100 |\n| tirl guard: `trust` | - | 98 | 98 | 98 |\n" +
 		"| no rules: packets received, % | - | 100 | 100 | 50 |\n| tirl guard: packets received, % | - | 100 | 100 | 100 |"
 	if got != want {

@@ -16,9 +16,10 @@ import (
 // gate is a contender as a client meets it.
 type gate struct {
 	contender
-	open bool // there is nothing to knock at
+	open bool // there is nothing to knock at: see firstProbe
 	// tirl says that its policy has timed doors, and `trust` for who is in [trustedHosts].
-	tirl bool
+	tirl   bool
+	daemon bool // a process opens it
 	// apart is the time between two clients, and settles when it is known whether one
 	// got in: processes take their time, and knockd knows one client at a time.
 	apart, settles time.Duration
@@ -26,9 +27,6 @@ type gate struct {
 	room           int           // sources in its tables, which leave them after ten seconds; 0: otherwise
 	age            time.Duration // a process: how long a flood that its list grows with goes on before the first client
 }
-
-// slow says that a process opens it.
-func (g gate) slow() bool { return g.apart > soon }
 
 const (
 	soon = 5 * time.Millisecond
@@ -67,8 +65,8 @@ func withTirl(name, text string, k kinds.Kind, room int) gate {
 func daemons() []gate {
 	return []gate{
 		// Its knocks and its answer within one and the same 300 ms.
-		{contender: contender{name: "knockd", load: startKnockd}, apart: 300 * time.Millisecond, settles: 800 * time.Millisecond, age: 4 * time.Second, few: 10},
-		{contender: contender{name: "fwknopd", load: startFwknopd}, apart: 40 * time.Millisecond, settles: 800 * time.Millisecond, few: 20},
+		{contender: contender{name: "knockd", load: startKnockd}, daemon: true, apart: 300 * time.Millisecond, settles: 800 * time.Millisecond, age: 4 * time.Second, few: 10},
+		{contender: contender{name: "fwknopd", load: startFwknopd}, daemon: true, apart: 40 * time.Millisecond, settles: 800 * time.Millisecond, few: 20},
 	}
 }
 
@@ -175,10 +173,14 @@ func (p *place) knock(ctx context.Context, src netip.Addr) ([]lab.Packet, error)
 		one, err := s.packet(ctx, src)
 		return []lab.Packet{one}, err
 	}
-	if p.open {
-		return nil, nil
-	}
 	all := make([]lab.Packet, len(doorKnocks))
+	if p.open {
+		// As many packets as at a door, and each must get there.
+		for i := range all {
+			all[i] = syn(src, firstProbe+i)
+		}
+		return all, nil
+	}
 	for i, k := range doorKnocks {
 		all[i] = packetTo(src, k)
 	}
@@ -203,6 +205,9 @@ func (p *place) frames(ctx context.Context, src netip.Addr) ([][]byte, error) {
 func packetTo(src netip.Addr, to port.Port) lab.Packet {
 	return lab.Packet{Src: src, SrcPort: 40000, Dst: lab.Server4(), DstPort: to.Number, Proto: to.Proto}
 }
+
+// firstProbe is the number of the first SYN of a client that stands for a knock.
+const firstProbe = 1000
 
 // syn is the n-th attempt of a source to connect, from a port of its own.
 func syn(src netip.Addr, n int) lab.Packet {

@@ -18,10 +18,12 @@ import (
 
 const (
 	// Between two knocks, so that no daemon is asked for more than a client does.
-	knockGap = time.Millisecond
+	knockGap = 300 * time.Microsecond
 	// SYNs follow each other at once while a rule may have opened, and at this
 	// distance while a process may be at it, which needs the processor.
 	eager, synGap = time.Millisecond, 50 * time.Microsecond
+	// Between two clients of a process at most: fwknopd looks for packets this often.
+	processPause = 100 * time.Millisecond
 	// How long a door may take.
 	openWithin = 2 * time.Second
 )
@@ -32,7 +34,7 @@ func latency() Section {
 }
 
 const (
-	latencyTime   = 50 * time.Second
+	latencyTime   = 40 * time.Second
 	latencyRounds = 5
 	// Tries in a usual run.
 	ruleTries, processTries = 2000, 100
@@ -61,7 +63,7 @@ func (o *openings) quantile(q float64) (time.Duration, bool) {
 func runLatency(ctx context.Context, env *Env) (*Result, error) {
 	share := float64(env.Budget) / float64(latencyTime)
 	all, err := measureOpenings(ctx, gates(), latencyRounds, func(g gate) int {
-		if g.slow() {
+		if g.daemon {
 			return max(int(processTries*share), latencyRounds)
 		}
 		return max(int(ruleTries*share), latencyRounds)
@@ -171,9 +173,9 @@ func (p *place) opening(ctx context.Context, src netip.Addr) (t try, err error) 
 	if err != nil {
 		return t, err
 	}
-	if p.slow() {
+	if p.daemon {
 		// Not in step with what it sleeps between two looks.
-		if err := sleep(ctx, rand.N(200*time.Millisecond)); err != nil {
+		if err := sleep(ctx, rand.N(processPause)); err != nil {
 			return t, err
 		}
 	}

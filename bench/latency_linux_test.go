@@ -15,7 +15,7 @@ func here(t *testing.T) []gate {
 	labtest.Require(t)
 	return slices.DeleteFunc(gates(), func(g gate) bool {
 		name := g.name
-		if !g.slow() {
+		if !g.daemon {
 			name = "nft"
 		}
 		_, err := os.Stat(tool.Find(name))
@@ -29,7 +29,7 @@ func here(t *testing.T) []gate {
 // Every gate opens to who knocks, rules to the packet that follows.
 func TestOpenings(t *testing.T) {
 	all, err := measureOpenings(t.Context(), here(t), 2, func(g gate) int {
-		if g.slow() {
+		if g.daemon {
 			return 2
 		}
 		return 30
@@ -41,7 +41,7 @@ func TestOpenings(t *testing.T) {
 		switch {
 		case o.failed != "":
 			t.Errorf("%s: %s", o.name, o.failed)
-		case len(o.times) != o.tries || !o.slow() && o.atOnce != o.tries || o.tries < 2:
+		case len(o.times) != o.tries || !o.daemon && o.atOnce != o.tries || o.tries < 2:
 			t.Errorf("%s opened %d of %d times, %d of them at once", o.name, len(o.times), o.tries, o.atOnce)
 		}
 	}

@@ -96,7 +96,7 @@ func measureEach(ctx context.Context, stages []*stage, list []pattern, f family,
 		if r == nil {
 			continue
 		}
-		if err := r.judge(ctx); err != nil {
+		if err := r.judge(); err != nil {
 			return nil, err
 		}
 		samples[i] = r.sample
@@ -113,7 +113,7 @@ func newRunner(ctx context.Context, s *stage, p pattern, f family, e effort) (r 
 			stream.Packets[i].Src = lab.Crowd6Net()
 		}
 	}
-	if r.service, r.other, err = s.arrived(ctx); err != nil {
+	if r.service, r.other, err = s.arrived(); err != nil {
 		return nil, err
 	}
 	if r.live, err = lab.NewLive(s.pair, stream, lab.AnyCPU); err != nil {
@@ -123,15 +123,20 @@ func newRunner(ctx context.Context, s *stage, p pattern, f family, e effort) (r 
 	if err := r.round(ctx); err != nil {
 		return nil, errors.Join(err, r.live.Close())
 	}
-	r.packets = max(leastPackets, int(float64(e.time)/r.sample.costs[0]))
+	if r.daemon == nil {
+		r.packets = max(leastPackets, int(float64(e.time)/r.sample.costs[0]))
+	}
 	r.sample.costs = nil
 	return r, nil
 }
 
 func (r *runner) round(ctx context.Context) error {
 	run := r.live.Run
-	if r.bypass {
+	switch {
+	case r.bypass:
 		run = r.live.Drop
+	case r.daemon != nil:
+		run = func(ctx context.Context, n int) (lab.Cost, error) { return r.runBeside(ctx, r.live, n) }
 	}
 	c, err := run(ctx, r.packets)
 	r.sent += r.packets
@@ -140,9 +145,9 @@ func (r *runner) round(ctx context.Context) error {
 }
 
 // judge looks whether the contender has let through what it should.
-func (r *runner) judge(ctx context.Context) error {
+func (r *runner) judge() error {
 	p := r.pattern
-	service, other, err := r.arrived(ctx)
+	service, other, err := r.arrived()
 	service, other = service-r.service, other-r.other
 	switch {
 	case err != nil || r.limit:

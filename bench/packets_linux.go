@@ -28,7 +28,7 @@ func packets() Section {
 type costs map[string]map[string]sample
 
 func runPackets(ctx context.Context, env *Env) (*Result, error) {
-	contenders := append(limits(), rules()...)
+	contenders := append(append(limits(), rules()...), processes()...)
 	r := &Result{}
 	lists := make(map[family][]pattern)
 	n := 0
@@ -47,7 +47,7 @@ func runPackets(ctx context.Context, env *Env) (*Result, error) {
 			}
 			env.Log("%s, %s", f, p.name)
 			// What a pattern leaves behind is not the next one's to pay for.
-			stages, err := newStages(ctx, contenders, f)
+			stages, err := newStages(ctx, contenders, p, f)
 			if err != nil {
 				return nil, err
 			}
@@ -56,7 +56,9 @@ func runPackets(ctx context.Context, env *Env) (*Result, error) {
 				return nil, err
 			}
 		}
-		r.Tables = append(r.Tables, all.table(f.String(), contenders, lists[f]))
+		if len(all) > 0 {
+			r.Tables = append(r.Tables, all.table(f.String(), contenders, lists[f]))
+		}
 		r.Goals = append(r.Goals, all.goals(f)...)
 	}
 	return r, nil
@@ -98,7 +100,7 @@ func (all costs) table(name string, contenders []contender, list []pattern) Tabl
 		row := Row{Name: p.name}
 		for _, c := range contenders {
 			cell := all[p.name][c.name].cell()
-			if c.four && cell.None {
+			if cell.None && c.four && name == (family{six: true}).String() {
 				cell = Cell{Failed: "open to " + name}
 			}
 			row.Cells = append(row.Cells, cell)

@@ -133,6 +133,9 @@ func steps(list ...int) func(*stage, family) []lab.Packet {
 				to = knocks[step]
 			}
 			packets[i] = f.to(to, i)
+			if step >= 0 {
+				packets[i].Payload = s.payload
+			}
 		}
 		return packets
 	}

@@ -57,6 +57,8 @@ const (
 	mostFill = 280_000
 	// How long filling may take: a machine may lose more than it takes.
 	fillWithin = 4 * time.Second
+	// Between two knocks of who is granted, of which the queue is to lose none.
+	grantGap = 50 * time.Microsecond
 	// The flood runs for a moment before the first client.
 	warmUp = 50 * time.Millisecond
 )
@@ -100,7 +102,11 @@ func (s *standing) set(ctx context.Context) (err error) {
 	switch rate, lasts := s.ages(); {
 	case lasts > 0:
 		s.begin(ctx, rate)
-	case s.fills && !s.slow():
+		if !s.daemon {
+			// There is more room when sets have just been cleared, once a second.
+			s.place.apart = max(s.apart, 1200*time.Millisecond/time.Duration(s.tries))
+		}
+	case s.fills && !s.daemon:
 		return s.fill(ctx)
 	}
 	return nil
@@ -114,7 +120,7 @@ func (s siege) ages() (rate int, lasts time.Duration) {
 	switch {
 	case s.assault.name != knownFlood || s.rate == none:
 		return 0, 0
-	case s.slow():
+	case s.daemon:
 		return s.rate, s.age
 	case s.room == 0 || s.rate != full && s.rate*fillAge < s.room*2/3:
 		return 0, 0
@@ -189,8 +195,8 @@ type result struct {
 	failed string
 }
 
-// runSieges gives what came of each. Their floods age side by side; their clients come
-// to one after the other.
+// runSieges gives what came of each. Where tables fill, floods age side by side, which
+// are slow as long as they do; clients come to one after the other.
 func runSieges(ctx context.Context, all []siege) ([]result, error) {
 	results := make([]result, len(all))
 	ready := make([]*standing, len(all))
@@ -209,18 +215,30 @@ func runSieges(ctx context.Context, all []siege) ([]result, error) {
 			results[i].failed = err.Error()
 		}
 	}
+	prepare := func(i int) bool {
+		s, err := all[i].prepare(ctx)
+		if err != nil {
+			results[i].failed = err.Error()
+			return false
+		}
+		ready[i] = s
+		return true
+	}
+	var together []int
 	var lasts time.Duration
 	for i, s := range all {
-		var err error
-		if ready[i], err = s.prepare(ctx); err != nil {
-			results[i].failed = err.Error()
-			continue
-		}
-		if _, its := s.ages(); its > 0 {
-			lasts = max(lasts, its)
-		} else {
+		_, its := s.ages()
+		if its > 0 && !s.daemon {
+			together, lasts = append(together, i), max(lasts, its)
+		} else if prepare(i) {
+			if err := sleep(ctx, its); err != nil {
+				return nil, err
+			}
 			one(i)
 		}
+	}
+	for _, i := range together {
+		prepare(i)
 	}
 	if err := sleep(ctx, lasts); err != nil {
 		return nil, err
@@ -255,10 +273,12 @@ func (p *place) answersAsUsual() error {
 
 // flood gives the frames of a flood for this gate.
 func (p *place) flood(ctx context.Context, a assault) (func(int) []byte, error) {
-	first := stranger()
-	if packets, err := p.knock(ctx, first.Src); err != nil {
-		return nil, err
-	} else if len(packets) > 0 {
+	first := packetTo(stranger().Src, doorKnocks[0])
+	if !p.open {
+		packets, err := p.knock(ctx, first.Src)
+		if err != nil {
+			return nil, err
+		}
 		first = packets[0]
 	}
 	return a.frames(first)
@@ -289,13 +309,14 @@ type visitor struct {
 	kind   client
 	src    netip.Addr
 	knocks [][]byte
+	probes map[int]bool // where there is nothing to knock at: those that were answered
 	in     bool
 }
 
 // clients gives the clients of a siege. Who is to be granted is let in.
 func (p *place) clients(ctx context.Context, s siege) (all []*visitor, err error) {
 	for i := range s.tries {
-		v := &visitor{kind: knocks, src: lab.Forged4(i)}
+		v := &visitor{kind: knocks, src: lab.Forged4(i), probes: make(map[int]bool)}
 		if v.knocks, err = p.frames(ctx, v.src); err != nil {
 			return nil, err
 		}
@@ -309,7 +330,7 @@ func (p *place) clients(ctx context.Context, s siege) (all []*visitor, err error
 			return nil, err
 		}
 		for _, f := range frames {
-			if err := p.tap.Write(f); err != nil {
+			if err := errors.Join(p.tap.Write(f), nap(grantGap)); err != nil {
 				return nil, err
 			}
 		}
@@ -365,7 +386,7 @@ func (p *place) receive(ctx context.Context, clients []*visitor) (map[client]vis
 	for _, v := range clients {
 		n := count[v.kind]
 		n.tries++
-		if v.in {
+		if v.in && (!p.open || len(v.probes) == len(v.knocks)) {
 			n.in++
 		}
 		count[v.kind] = n
@@ -377,8 +398,13 @@ func (p *place) receive(ctx context.Context, clients []*visitor) (map[client]vis
 func (p *place) look(who map[netip.Addr]*visitor) error {
 	answers, err := p.tap.Answers()
 	for _, a := range answers {
-		if v := who[a.Dst]; v != nil && a.Kind == lab.SynAck {
+		v, n := who[a.Dst], int(a.Tag)-1
+		switch {
+		case v == nil || a.Kind != lab.SynAck:
+		case n < firstProbe:
 			v.in = true
+		default:
+			v.probes[n] = true
 		}
 	}
 	return err

@@ -8,8 +8,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"regexp"
-	"strconv"
 	"time"
 
 	"tirl/internal/lab"
@@ -19,17 +17,17 @@ import (
 // stage is a server with a contender, and a sink behind it.
 type stage struct {
 	contender
-	pair  *lab.Pair
-	open  []io.Closer
-	flows map[bool]*lab.Flow // by whether it is IPv6: an open TCP connection
+	pair   *lab.Pair
+	open   []io.Closer
+	daemon *daemon            // nil: it has none
+	flows  map[bool]*lab.Flow // by whether it is IPv6: an open TCP connection
 }
 
-// newStages sets up contenders for packets of one family; nil for those that do
-// not know it.
-func newStages(ctx context.Context, contenders []contender, f family) ([]*stage, error) {
+// newStages sets up contenders for a pattern; nil for those that it is nothing for.
+func newStages(ctx context.Context, contenders []contender, p pattern, f family) ([]*stage, error) {
 	stages := make([]*stage, len(contenders))
 	for i, c := range contenders {
-		if f.six && c.four {
+		if !c.knows(p, f) {
 			continue
 		}
 		var err error
@@ -57,12 +55,14 @@ const (
 	flowPort   = 41000
 )
 
+const sinkTable = "bench_sink"
+
 // sink is where everything ends that a contender lets through: in front of the
 // sockets, so that no answer of theirs is in the cost, and of what makes an entry of
 // connection tracking of a first packet (INT_MAX: nf_conntrack_l3proto), so that a
 // million first packets make no million entries, which every contender would pay
 // for alike.
-const sink = `table inet bench_sink {
+const sink = "table inet " + sinkTable + ` {
 	counter service { }
 	counter other { }
 	chain input {
@@ -91,6 +91,12 @@ func (s *stage) set(ctx context.Context) error {
 	}
 	if process != nil {
 		s.open = append(s.open, process)
+	}
+	switch p := process.(type) {
+	case *daemon:
+		s.daemon = p
+	case *spa:
+		s.daemon = p.daemon
 	}
 	if err := s.establish(ctx); err != nil {
 		return fmt.Errorf("open flows: %w", err)
@@ -155,20 +161,15 @@ func (s *stage) Close() error {
 	return errors.Join(append(errs, s.pair.Close())...)
 }
 
-var counted = regexp.MustCompile(`counter (\w+) \{\s+packets (\d+)`)
-
 // arrived says how many packets have come to the sink, to the door's service and
 // elsewhere.
-func (s *stage) arrived(ctx context.Context) (service, other int, err error) {
-	text, err := s.pair.Server.Run(ctx, "", "nft", "list", "counters", "table", "inet", "bench_sink")
-	if err != nil {
-		return 0, 0, err
-	}
-	n := make(map[string]int)
-	for _, m := range counted.FindAllStringSubmatch(text, -1) {
-		n[m[1]], _ = strconv.Atoi(m[2])
-	}
-	return n["service"], n["other"], nil
+func (s *stage) arrived() (service, other int, err error) {
+	err = s.pair.Server.Do(func() error {
+		n, err := counters()
+		service, other = n["service"], n["other"]
+		return err
+	})
+	return service, other, err
 }
 
 // family is IPv4 or IPv6.

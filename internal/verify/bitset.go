@@ -302,11 +302,19 @@ func (s *numbers) each(yield func(int) bool) {
 	before(s.n)
 }
 
-// key is the same for equal sets.
-func (s *numbers) key() string {
-	var out []byte
-	for i := range s.each {
-		out = binary.AppendUvarint(out, uint64(i))
+// setKey names a set. It keeps the base, so that no other set ever has the name.
+type setKey struct {
+	base *dense
+	odd  string
+}
+
+// key is the same for equal sets alone. Equal sets that were come by in different ways may
+// have different ones.
+func (s *numbers) key() setKey {
+	s.own = false
+	odd := make([]byte, 0, 2*len(s.odd))
+	for _, i := range s.odd {
+		odd = binary.AppendUvarint(odd, uint64(i))
 	}
-	return string(out)
+	return setKey{s.base, string(odd)}
 }

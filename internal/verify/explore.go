@@ -29,10 +29,10 @@ type explorer struct {
 	bucketMade []elem       // what the shared sets hold when there is a bucket
 
 	nodes   []visit
-	seen    map[string]bitset // states, with the sources that were tried in them
-	waiting []int             // nodes without a bucket, until bucketMade is known
-	done    map[string]bitset // by-port steps, with the ports that were tried
-	key     []byte            // what canonical gave last
+	seen    map[string]bitset  // states, with the sources that were tried in them
+	waiting []int              // nodes without a bucket, until bucketMade is known
+	done    map[lazyKey]bitset // by-port steps, with the ports that were tried
+	key     []byte             // what canonical gave last
 	names   []renamed
 
 	suspects []suspect
@@ -101,7 +101,7 @@ type suspectKind struct {
 // explore tries every packet in every state that can be reached. It stops early if
 // something is not understood, or after max states.
 func (e *explorer) explore() error {
-	e.nodes, e.seen, e.done = nil, make(map[string]bitset), make(map[string]bitset)
+	e.nodes, e.seen, e.done = nil, make(map[string]bitset), make(map[lazyKey]bitset)
 	e.waiting, e.suspects, e.kinds, e.uneven = nil, nil, make(map[suspectKind]bool), nil
 	e.push(state{since: none, bucket: none}, fullBitset(len(e.sp.srcs)), visit{parent: -1})
 	e.enter()

@@ -59,9 +59,15 @@ func (e *explorer) detach(s state) state {
 	return s
 }
 
+// lazyKey names a step whose outcome depends on the port.
+type lazyKey struct {
+	state string
+	srcs  setKey
+}
+
 // lazyKey is the same for states that differ by the packet's port alone, in the same
 // way.
-func (e *explorer) lazyKey(s state, first bool, srcs bitset) string {
+func (e *explorer) lazyKey(s state, first bool, srcs bitset) lazyKey {
 	n := e.detach(s)
 	funcs := ""
 	for j := range n.elems {
@@ -71,21 +77,27 @@ func (e *explorer) lazyKey(s state, first bool, srcs bitset) string {
 		}
 	}
 	key, _ := e.canonical(&n)
-	return fmt.Sprintf("%t %s%d ", first, funcs, len(key)) + string(key) + srcs.key()
+	return lazyKey{fmt.Sprintf("%t %s", first, funcs) + string(key), srcs.key()}
 }
 
 // sameSources adds the addresses that may be of the same sources.
 func (s *space) sameSources(in bitset) bitset {
-	if s.classes == len(s.srcs) {
+	if len(s.members) == len(s.srcs) {
 		return in
+	}
+	key := in.key()
+	if out := s.same[key]; out != nil {
+		return out
 	}
 	out := newBitset(len(s.srcs))
 	for i := range in.each {
-		for j := range s.srcs {
-			if s.srcs[j].identity == s.srcs[i].identity {
-				out.add(j)
-			}
+		for _, j := range s.members[s.srcs[i].identity] {
+			out.add(j)
 		}
 	}
+	if len(s.same) >= maxKnown {
+		clear(s.same)
+	}
+	s.same[key] = out
 	return out
 }

@@ -22,11 +22,9 @@ func (s *space) only(p automaton.Packet) box {
 	}
 	inner, at := -1, 0
 	for i, a := range s.srcs {
-		for _, q := range a.within {
-			// The atom of an address is that of its longest prefix.
-			if q.Contains(p.Src) && q.Bits() > inner && q == a.within[longest(a)] {
-				inner, at = q.Bits(), i
-			}
+		// The atom of an address is that of its longest prefix.
+		if a.prefix.Contains(p.Src) && a.prefix.Bits() > inner {
+			inner, at = a.prefix.Bits(), i
 		}
 	}
 	b.srcs.add(at)
@@ -52,16 +50,6 @@ func (s *space) only(p automaton.Packet) box {
 		}
 	}
 	return b
-}
-
-func longest(a srcAtom) int {
-	at := 0
-	for i, q := range a.within {
-		if q.Bits() > a.within[at].Bits() {
-			at = i
-		}
-	}
-	return at
 }
 
 // TestMeaningIsTheInterpreters holds what the verifier takes for the meaning of a

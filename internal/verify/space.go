@@ -19,7 +19,9 @@ type space struct {
 	atoms   []portAtom
 	from    map[port.Proto]int // index of the first atom of TCP and UDP
 	srcs    []srcAtom
-	classes int // of sources
+	inside  map[netip.Prefix][2]int // of a prefix that was cut at: the first of the sources in it, and the one behind
+	members [][]int                 // the sources of one identity
+	same    map[setKey]bitset       // what sameSources has worked out
 	ifaces  []string
 	sports  []uint16 // first port of each piece
 	datas   int      // classes of what a datagram carries
@@ -33,9 +35,9 @@ type portAtom struct {
 
 // srcAtom is a set of addresses: a prefix without those inside it.
 type srcAtom struct {
+	prefix   netip.Prefix
 	addr     netip.Addr // one of them
-	within   []netip.Prefix
-	identity int // atoms of one identity may be one source
+	identity int        // atoms of one identity may be one source
 }
 
 func hasPorts(p port.Proto) bool { return p == port.TCP || p == port.UDP }
@@ -92,7 +94,7 @@ func newSpace(family ruleset.Family, g *automaton.Program, rs *ruleset.Ruleset, 
 			c.port(k.Proto, uint32(k.Number), uint32(k.Number))
 		}
 	}
-	s := &space{family: family, from: make(map[port.Proto]int), datas: pl.classes()}
+	s := &space{family: family, from: make(map[port.Proto]int), same: make(map[setKey]bitset), datas: pl.classes()}
 	s.cutPorts(c)
 	s.cutSources(c, g)
 	s.ifaces = devices(c.names)
@@ -314,51 +316,60 @@ func (s *space) cutSources(c *cuts, g *automaton.Program) {
 		return cmp.Or(a.Addr().Compare(b.Addr()), cmp.Compare(a.Bits(), b.Bits()))
 	})
 	identities := make(map[netip.Prefix]int)
-	for _, p := range list {
-		addr, ok := outside(p, list)
+	s.inside = make(map[netip.Prefix][2]int)
+	var around []netip.Prefix // those that p is in, the outermost first, and p
+	close := func() {
+		last := around[len(around)-1]
+		s.inside[last] = [2]int{s.inside[last][0], len(s.srcs)}
+		around = around[:len(around)-1]
+	}
+	for i, p := range list {
+		for len(around) > 0 && !around[len(around)-1].Contains(p.Addr()) {
+			close()
+		}
+		around = append(around, p)
+		s.inside[p] = [2]int{len(s.srcs), 0}
+		end := i + 1
+		for end < len(list) && p.Contains(list[end].Addr()) {
+			end++
+		}
+		addr, ok := outside(p, list[i+1:end])
 		if !ok {
 			continue
 		}
-		a := srcAtom{addr: addr}
-		for _, q := range list {
-			if q.Contains(addr) {
-				a.within = append(a.within, q)
-			}
-		}
 		// The innermost prefix that is no longer than a source is.
 		inner := all
-		for _, q := range a.within {
-			if q.Bits() <= bits && q.Bits() >= inner.Bits() {
+		for _, q := range around {
+			if q.Bits() <= bits {
 				inner = q
 			}
 		}
 		if _, ok := identities[inner]; !ok {
 			identities[inner] = len(identities)
+			s.members = append(s.members, nil)
 		}
-		a.identity = identities[inner]
+		a := srcAtom{prefix: p, addr: addr, identity: identities[inner]}
+		s.members[a.identity] = append(s.members[a.identity], len(s.srcs))
 		s.srcs = append(s.srcs, a)
 	}
-	s.classes = len(identities)
+	for len(around) > 0 {
+		close()
+	}
 }
 
-// outside finds an address of p that is in no longer prefix of the list. The one
-// for everything else is a documentation address, if it can be.
-func outside(p netip.Prefix, list []netip.Prefix) (netip.Addr, bool) {
+// outside finds an address of p that is in none of the prefixes inside it. The one for
+// everything else is a documentation address, if it can be.
+func outside(p netip.Prefix, inner []netip.Prefix) (netip.Addr, bool) {
 	try := []netip.Addr{netip.MustParseAddr("192.0.2.7"), netip.MustParseAddr("2001:db8::7"), p.Addr().Next(), p.Addr()}
-	for _, q := range list {
+	for _, q := range inner {
 		// The first address after an inner prefix is outside it.
-		if p.Contains(q.Addr()) && q != p {
-			try = append(try, lastAddr(q).Next())
-		}
+		try = append(try, lastAddr(q).Next())
 	}
 	for _, a := range try {
 		if !a.IsValid() || !p.Contains(a) {
 			continue
 		}
-		inside := slices.ContainsFunc(list, func(q netip.Prefix) bool {
-			return q.Bits() > p.Bits() && q.Contains(a)
-		})
-		if !inside {
+		if !slices.ContainsFunc(inner, func(q netip.Prefix) bool { return q.Contains(a) }) {
 			return a, true
 		}
 	}
@@ -377,9 +388,17 @@ func lastAddr(p netip.Prefix) netip.Addr {
 // sources gives the atoms inside any of the prefixes.
 func (s *space) sources(prefixes []netip.Prefix) bitset {
 	b := newBitset(len(s.srcs))
-	for i, a := range s.srcs {
-		if slices.ContainsFunc(prefixes, func(p netip.Prefix) bool { return p.Contains(a.addr) }) {
-			b.add(i)
+	for _, p := range prefixes {
+		if in, ok := s.inside[p.Masked()]; ok {
+			for i := in[0]; i < in[1]; i++ {
+				b.add(i)
+			}
+			continue
+		}
+		for i, a := range s.srcs {
+			if p.Contains(a.addr) {
+				b.add(i)
+			}
 		}
 	}
 	return b

@@ -26,6 +26,9 @@ func (w *writer) chains(g *automaton.Program, fams [2]family) {
 	if g.Firewall {
 		w.chain("unheard", w.unheard)
 	}
+	if dhcp(g) {
+		w.chain("dhcp", func() { w.dhcp(g) })
+	}
 	w.chain("door", func() { w.door(g) })
 	w.chain("asked", func() {
 		w.rule("no part of any flow", "ct state invalid drop")
@@ -49,9 +52,7 @@ func (w *writer) chains(g *automaton.Program, fams [2]family) {
 	w.opening(g, fams)
 	w.oneTime(g, fams)
 	w.events(g, fams)
-	w.chain("clean", func() {
-		w.rule("leave no trace of a place", "meta priority set none")
-	})
+	w.chain("clean", func() { w.clean(g, "leave no trace of a place") })
 }
 
 // byFamily goes on to the chain of a packet's family. The table is of no other.
@@ -103,21 +104,33 @@ func (w *writer) known(g *automaton.Program) {
 	w.rule("public and hidden services", portPart+" vmap @%s", knownPorts(g).name)
 }
 
-// needs accepts what a host in firewall mode needs besides its services.
+// needs accepts what a host in firewall mode needs besides its services; see leases.
 func (w *writer) needs(g *automaton.Program) {
 	if g.ICMP {
-		w.rule("ICMP", "meta nfproto ipv4 meta l4proto icmp accept")
-		w.rule("ICMPv6", "meta nfproto ipv6 meta l4proto ipv6-icmp accept")
+		w.rule("ICMP", "meta l4proto icmp meta nfproto ipv4 accept")
+		w.rule("ICMPv6", "meta l4proto ipv6-icmp meta nfproto ipv6 accept")
 	} else {
 		w.rule("neighbour discovery", "meta nfproto ipv6 icmpv6 type { %s } accept", numbers(automaton.AlwaysICMPv6()))
-	}
-	if g.DHCP {
-		w.rule("DHCP client", "meta nfproto ipv4 udp sport 67 udp dport 68 accept")
-		w.rule("DHCPv6 client", "ip6 saddr fe80::/10 udp dport 546 accept")
 	}
 	if len(g.Protos) > 0 {
 		w.rule("public protocols", "meta l4proto { %s } accept", numbers(g.Protos))
 	}
+}
+
+// dhcp judges packets to the ports of a DHCP client, which no others need pass.
+func (w *writer) dhcp(g *automaton.Program) {
+	w.leases()
+	for _, p := range dhcpClients() {
+		if holds(g.Hidden(), p) {
+			w.rule("a hidden service", "udp dport %d goto door", p.Number)
+		}
+	}
+}
+
+// leases accepts what DHCP servers answer.
+func (w *writer) leases() {
+	w.rule("DHCP client", "meta nfproto ipv4 udp sport 67 udp dport 68 accept")
+	w.rule("DHCPv6 client", "ip6 saddr fe80::/10 udp dport 546 accept")
 }
 
 // exempt accepts what is never judged.
@@ -184,6 +197,14 @@ func (w *writer) held(g *automaton.Program) {
 	w.rule("let in", letIn(g))
 }
 
+// clean frees the register at the end of a packet's way through listen. Firewall mode
+// drops what comes from there, so that nobody reads it.
+func (w *writer) clean(g *automaton.Program, why string) {
+	if !g.Firewall {
+		w.rule(why, "meta priority set none")
+	}
+}
+
 // refuse turns a packet away as a closed port does, if the policy says so.
 func (w *writer) refuse(g *automaton.Program) {
 	if g.Reset {
@@ -197,8 +218,8 @@ func (w *writer) refuse(g *automaton.Program) {
 // nothing, so that whether they would be heard need not be asked.
 func (w *writer) listening(g *automaton.Program, f family) {
 	w.chain("listen"+f.digit, func() {
-		w.rule("the place after more knocks", "meta priority set %s map @%s goto at%s", f.place, f.advanced, f.digit)
 		w.rule("the place after one knock", "meta priority set %s map @%s goto at%s", f.place, f.started, f.digit)
+		w.rule("the place after more", "meta priority set %s map @%s goto at%s", f.place, f.advanced, f.digit)
 		w.rule("a first knock", portPart+" @first goto root%s", f.digit)
 		// Not the other way round: an element that matches takes a token (nft_lookup_eval,
 		// net/netfilter/nft_lookup.c).
@@ -206,19 +227,23 @@ func (w *writer) listening(g *automaton.Program, f family) {
 		w.rule("at the start, but not long", "goto root%s", f.digit)
 	})
 	w.chain("root"+f.digit, func() {
-		w.deaf("return")
+		w.rule("not to this host alone", "fib daddr type != local return")
+		w.rule("while blocked nobody is heard", "meta nfproto @%s return", blockedSet)
 		w.pay(g, f)
 		w.rule("no room for a bucket: not heard", "%s != @%s return", f.bucketKey, f.bucket)
 		w.rule("a first knock", "meta priority set "+portPart+" map @first goto start%s", f.digit)
 	})
+	// A block takes all places away: there are some behind it only if a packet was under way.
 	w.chain("at"+f.digit, func() {
-		w.deaf("goto clean")
+		w.rule("not to this host alone", "fib daddr type != local goto clean")
 		w.rule("no bucket yet", "%s != @%s goto idle%s", f.bucketKey, f.bucket, f.digit)
 		w.pay(g, f)
+		w.rule("while blocked nobody is heard", "meta nfproto @%s goto clean", blockedSet)
 		w.stays(g, f)
 		w.rule("move on", "goto move%s", f.digit)
 	})
 	w.chain("idle"+f.digit, func() {
+		w.rule("while blocked nobody is heard", "meta nfproto @%s goto clean", blockedSet)
 		w.stays(g, f)
 		w.pay(g, f)
 		w.rule("no room for a bucket: not heard", "%s != @%s goto clean", f.bucketKey, f.bucket)
@@ -226,15 +251,9 @@ func (w *writer) listening(g *automaton.Program, f family) {
 	})
 }
 
-// deaf turns away what is not heard.
-func (w *writer) deaf(away string) {
-	w.rule("while blocked nobody is heard", "meta nfproto @%s %s", blockedSet, away)
-	w.rule("not to this host alone", "fib daddr type != local %s", away)
-}
-
 // pay takes a token of the source's bucket, which it makes if there is none.
 func (w *writer) pay(g *automaton.Program, f family) {
-	w.rule("bucket empty: not heard", "%s goto %s", limit(g, f), silenced(g))
+	w.rule("bucket empty: not heard", "%s goto %s", limit(g, f), silenced(g, f))
 }
 
 // stays refreshes a place that a repeated knock does not leave.
@@ -260,7 +279,7 @@ func (w *writer) moving(g *automaton.Program, f family) {
 			w.rule("its progress is lost", "jump wrong")
 		}
 		w.rule("a first knock", "meta priority set "+portPart+" map @first goto start%s", f.digit)
-		w.rule("a wrong packet", "meta priority set none")
+		w.clean(g, "a wrong packet")
 	})
 	for _, c := range []struct{ chain, places string }{{"start", f.started}, {"advance", f.advanced}} {
 		w.chain(c.chain+f.digit, func() { w.arriving(g, f, c.places) })
@@ -302,7 +321,7 @@ func (w *writer) arriving(g *automaton.Program, f family, places string) {
 	if tells(g) && hasOnce(g) {
 		w.rule("the end of a once door", "meta priority @%s goto opened", openedSet)
 	}
-	w.rule("leave no trace of a place", "meta priority set none")
+	w.clean(g, "leave no trace of a place")
 }
 
 // opening grants, one chain for each time that doors open for.
@@ -319,7 +338,7 @@ func (w *writer) opening(g *automaton.Program, fams [2]family) {
 			if tells(g) {
 				w.rule("tell that it is open", "goto opened")
 			} else {
-				w.rule("leave no trace of a place", "meta priority set none")
+				w.clean(g, "leave no trace of a place")
 			}
 		})
 	}

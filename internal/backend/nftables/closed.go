@@ -67,6 +67,9 @@ func (w *writer) closed(g *automaton.Program, minimal bool) {
 // host needs.
 func (w *writer) closedHost(g *automaton.Program) {
 	w.needs(g)
+	if g.DHCP {
+		w.leases()
+	}
 	w.rule("part of an accepted flow", "ct state related accept")
 	w.rule("what nothing accepts is dropped", "drop")
 }

@@ -28,9 +28,8 @@ const (
 	// owedTime is how long a source has to come to a hidden service for its event
 	// to be told. Of what it has opened it is until the door is shut.
 	owedTime = 30 * time.Second
-	// eventSources is how many sources can have an event that is owed, or was told, of
-	// one kind. The kernel makes a table for all of them at once (nft_rhash_init,
-	// net/netfilter/nft_set_hash.c).
+	// eventSources is how many sources can have an event of one kind that is owed, or
+	// was told. The log takes 10 lines a second; a flood need not take more memory.
 	eventSources = 4096
 	// toldTime is longer than a source's limit takes to fill up.
 	toldTime = time.Minute
@@ -62,9 +61,9 @@ func letIn(g *automaton.Program) string {
 }
 
 // silenced is where a packet goes whose source has an empty bucket.
-func silenced(g *automaton.Program) string {
+func silenced(g *automaton.Program, f family) string {
 	if tells(g) {
-		return "limited"
+		return "limited" + f.digit
 	}
 	return "clean"
 }
@@ -74,9 +73,9 @@ func eventChains(g *automaton.Program) []string {
 	case !tells(g):
 		return nil
 	case defers(g):
-		return []string{"opened", "accepted", "first_accepted", "wrong", "limited", "owing4", "owing6", "owing_wrong", "owing_limited"}
+		return []string{"opened", "accepted", "first_accepted", "wrong", "limited4", "limited6", "owing4", "owing6", "owing_wrong", "owing_limited"}
 	}
-	return []string{"opened", "accepted", "wrong", "limited"}
+	return []string{"opened", "accepted", "wrong", "limited4", "limited6"}
 }
 
 func eventSets(g *automaton.Program, f family) []set {
@@ -116,18 +115,22 @@ func (w *writer) events(g *automaton.Program, fams [2]family) {
 	if !tells(g) {
 		return
 	}
-	clean := func() { w.rule("leave no trace of a place", "meta priority set none") }
-	happens := func(kind string) {
+	happens := func(kind string, fams ...family) {
 		w.rule("how often", "counter name %q", kind)
-		if defers(g) {
-			w.owe(g, fams, kind)
-		} else {
-			w.tell(g, fams, kind, 0)
+		for _, f := range fams {
+			if kind == backend.EventLimited && defers(g) {
+				w.owing(f, kind, "clean") // a flood's packets need not all write
+			}
+			if defers(g) {
+				w.owe(g, f, kind)
+			} else {
+				w.tell(g, f, kind, 0)
+			}
 		}
 	}
 	w.chain("opened", func() {
-		happens(backend.EventOpened)
-		clean()
+		happens(backend.EventOpened, fams[:]...)
+		w.clean(g, "leave no trace of a place")
 	})
 	w.chain("accepted", func() {
 		w.rule("how often", "counter name %q", backend.EventAccepted)
@@ -136,20 +139,22 @@ func (w *writer) events(g *automaton.Program, fams [2]family) {
 				w.owing(f, backend.EventOpened, "first_accepted")
 			}
 		}
-		w.tell(g, fams, backend.EventAccepted, portsSize)
+		w.tellAll(g, fams, backend.EventAccepted)
 		w.rule("let in", "accept")
 	})
-	w.chain("wrong", func() { happens(backend.EventWrong) })
-	w.chain("limited", func() {
-		happens(backend.EventLimited)
-		clean()
-	})
+	w.chain("wrong", func() { happens(backend.EventWrong, fams[:]...) })
+	for _, f := range fams {
+		w.chain("limited"+f.digit, func() {
+			happens(backend.EventLimited, f)
+			w.clean(g, "leave no trace of a place")
+		})
+	}
 	if !defers(g) {
 		return
 	}
 	w.chain("first_accepted", func() {
 		w.told(fams, backend.EventOpened)
-		w.tell(g, fams, backend.EventOpened, portsSize)
+		w.tellAll(g, fams, backend.EventOpened)
 		w.rule("let in", "accept")
 	})
 	for _, f := range fams {
@@ -160,17 +165,17 @@ func (w *writer) events(g *automaton.Program, fams [2]family) {
 	}
 	w.chain("owing_wrong", func() {
 		w.told(fams, backend.EventWrong)
-		w.tell(g, fams, backend.EventWrong, portsSize)
+		w.tellAll(g, fams, backend.EventWrong)
 	})
 	w.chain("owing_limited", func() {
 		// It stays owed: packets that are not heard would free and make elements of
 		// one key faster than the kernel collects them.
-		w.tell(g, fams, backend.EventLimited, portsSize)
+		w.tellAll(g, fams, backend.EventLimited)
 	})
 }
 
 // owe notes an event.
-func (w *writer) owe(g *automaton.Program, fams [2]family, kind string) {
+func (w *writer) owe(g *automaton.Program, f family, kind string) {
 	wait := owedTime
 	if kind == backend.EventOpened {
 		wait = max(wait, g.StepTimeout)
@@ -178,9 +183,7 @@ func (w *writer) owe(g *automaton.Program, fams [2]family, kind string) {
 			wait = max(wait, d)
 		}
 	}
-	for _, f := range fams {
-		w.rule("to be told at a packet whose port is no knock", "update @%s { %s timeout %s }", f.owed(kind), f.addr, span(wait))
-	}
+	w.rule("to be told at a packet whose port is no knock", "update @%s { %s timeout %s }", f.owed(kind), f.addr, span(wait))
 }
 
 // owing goes to a chain if an event of a kind is owed.
@@ -196,23 +199,28 @@ func (w *writer) told(fams [2]family, kind string) {
 	}
 }
 
+// tellAll logs a packet to a hidden service, whose ports may be seen.
+func (w *writer) tellAll(g *automaton.Program, fams [2]family, kind string) {
+	for _, f := range fams {
+		w.tell(g, f, kind, portsSize)
+	}
+}
+
 // tell logs the packet as an event of a kind, and of it so much behind the header.
 // The kernel log knows no length.
-func (w *writer) tell(g *automaton.Program, fams [2]family, kind string, beyond int) {
+func (w *writer) tell(g *automaton.Program, f family, kind string, beyond int) {
 	rate := "limit rate 6/minute burst 5 packets"
 	if kind == backend.EventLimited {
 		rate = "limit rate 2/minute burst 1 packets"
 	}
-	for i, f := range fams {
-		where := " level info"
-		if !defers(g) {
-			where = fmt.Sprintf(" group %d snaplen %d", backend.EventGroup, [2]int{headerSize4, headerSize6}[i]+beyond)
-		}
-		source := "ip saddr"
-		if f.digit == "6" {
-			source = "ip6 saddr" + net64
-		}
-		w.rule("not too often", "update @%s { %s timeout %s %s } limit rate 10/second burst 50 packets log prefix \"%s%s: \"%s",
-			f.told(kind), source, span(toldTime), rate, backend.EventPrefix, kind, where)
+	source, header := "ip saddr", headerSize4
+	if f.digit == "6" {
+		source, header = "ip6 saddr"+net64, headerSize6
 	}
+	where := " level info"
+	if !defers(g) {
+		where = fmt.Sprintf(" group %d snaplen %d", backend.EventGroup, header+beyond)
+	}
+	w.rule("not too often", "update @%s { %s timeout %s %s } limit rate 10/second burst 50 packets log prefix \"%s%s: \"%s",
+		f.told(kind), source, span(toldTime), rate, backend.EventPrefix, kind, where)
 }

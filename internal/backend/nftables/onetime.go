@@ -218,7 +218,12 @@ func (w *writer) judged(g *automaton.Program) {
 }
 
 // judgedPorts is what judged says of a packet by its port.
-func judgedPorts(g *automaton.Program) set { return portVerdicts(g, "judged_ports", "goto shut") }
+func judgedPorts(g *automaton.Program) set {
+	s := portVerdicts(g, "judged_ports")
+	s.verdicts(g.Public, "accept")
+	s.verdicts(g.Hidden(), "goto shut")
+	return s
+}
 
 // redeem takes a source to the end of the door, wherever it stood.
 func (w *writer) redeem(g *automaton.Program, f family) {

@@ -129,6 +129,9 @@ func chainNames(g *automaton.Program, fams [2]family) []string {
 	if g.Firewall {
 		names = append(names, "unheard")
 	}
+	if dhcp(g) {
+		names = append(names, "dhcp")
+	}
 	for _, d := range g.OpenTimes() {
 		names = append(names, openChain(d))
 	}

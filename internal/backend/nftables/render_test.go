@@ -163,3 +163,20 @@ func TestTenThousandDoorsRenderSoon(t *testing.T) {
 		t.Errorf("only %d bytes", len(text))
 	}
 }
+
+// A host that is closed still gets its address.
+func TestClosedTakesLeases(t *testing.T) {
+	const door = "[door.a]\nopens = [\"tcp/22\"]\nknocks = [\"udp/1\", \"udp/50\", \"udp/2\"]\n"
+	for text, want := range map[string]int{
+		"mode = \"firewall\"\n" + door:                           1,
+		"mode = \"firewall\"\n[firewall]\ndhcp = false\n" + door: 0,
+		door: 0,
+	} {
+		closed := Closed(compileText(t, "closed", text), false)[0].Text
+		for _, rule := range []string{"udp sport 67 udp dport 68 accept", "ip6 saddr fe80::/10 udp dport 546 accept"} {
+			if n := strings.Count(closed, rule); n != want {
+				t.Errorf("%q stands there %d times, want %d:\n%s", rule, n, want, closed)
+			}
+		}
+	}
+}

@@ -60,9 +60,9 @@ func staticSets(g *automaton.Program) []set {
 	step := set{name: "step", isMap: true, typeof: placeKey + " . " + portPart + " : meta priority"}
 	for _, e := range g.Edges() {
 		if e.From == automaton.Root {
-			first.add("%s : %s", portKey(e.On), handle(uint32(e.To)))
+			first.put(portKey(e.On) + " : " + handle(uint32(e.To)))
 		} else {
-			step.add("%s . %s : %s", handle(uint32(e.From)), portKey(e.On), handle(uint32(e.To)))
+			step.put(handle(uint32(e.From)) + " . " + portKey(e.On) + " : " + handle(uint32(e.To)))
 		}
 	}
 	stayStarted := set{name: "stay_started", typeof: placeKey + " . " + portPart}
@@ -72,7 +72,7 @@ func staticSets(g *automaton.Program) []set {
 		if g.Places[s.At].Depth == 1 {
 			stay = &stayStarted
 		}
-		stay.add("%s . %s", handle(uint32(s.At)), portKey(s.On))
+		stay.put(handle(uint32(s.At)) + " . " + portKey(s.On))
 	}
 	firstKnocks(g, &first, &stayStarted)
 	list := []set{first, step, stayStarted, stayAdvanced, knownPorts(g)}
@@ -84,22 +84,65 @@ func staticSets(g *automaton.Program) []set {
 }
 
 // knownPorts says what becomes of a packet by its port alone.
-func knownPorts(g *automaton.Program) set { return portVerdicts(g, "known", "goto door") }
+func knownPorts(g *automaton.Program) set {
+	s := portVerdicts(g, "known")
+	hidden := g.Hidden()
+	if dhcp(g) {
+		for _, p := range dhcpClients() {
+			if !holds(g.Public, p) {
+				s.add("%s : jump dhcp", portKey(p))
+				hidden = without(hidden, p)
+			}
+		}
+	}
+	s.verdicts(g.Public, "accept")
+	s.verdicts(hidden, "goto door")
+	return s
+}
 
-// portVerdicts is a map that accepts what is public, and says what becomes of a
-// packet to a door's service.
-func portVerdicts(g *automaton.Program, name, hidden string) set {
+// portVerdicts is an empty map for what becomes of packets to public and hidden services.
+func portVerdicts(g *automaton.Program, name string) set {
 	s := set{name: name, isMap: true, typeof: portPart + " : verdict"}
 	if w := width(g.Public...) + width(g.Hidden()...); w > listed {
 		s.inRanges()
 	}
-	for _, r := range g.Public {
-		s.ports(r, "%s : accept")
-	}
-	for _, r := range g.Hidden() {
-		s.ports(r, "%s : "+hidden)
-	}
 	return s
+}
+
+func (s *set) verdicts(of []port.Range, verdict string) {
+	for _, r := range of {
+		s.ports(r, "%s : "+verdict)
+	}
+}
+
+// dhcp says whether packets of DHCP servers are let in.
+func dhcp(g *automaton.Program) bool { return g.Firewall && g.DHCP }
+
+// dhcpClients are the ports that DHCP servers answer to.
+func dhcpClients() [2]port.Port {
+	return [2]port.Port{{Proto: port.UDP, Number: 68}, {Proto: port.UDP, Number: 546}}
+}
+
+func holds(ranges []port.Range, p port.Port) bool {
+	return slices.ContainsFunc(ranges, func(r port.Range) bool { return r.Contains(p) })
+}
+
+// without takes a port out of ranges.
+func without(ranges []port.Range, p port.Port) []port.Range {
+	var out []port.Range
+	for _, r := range ranges {
+		if !r.Contains(p) {
+			out = append(out, r)
+			continue
+		}
+		if r.First < p.Number {
+			out = append(out, port.Range{Proto: r.Proto, First: r.First, Last: p.Number - 1})
+		}
+		if p.Number < r.Last {
+			out = append(out, port.Range{Proto: r.Proto, First: p.Number + 1, Last: r.Last})
+		}
+	}
+	return out
 }
 
 // listed is how many ports a set has one by one, if it is to be a hash: that is
@@ -221,8 +264,10 @@ func exemptSets(g *automaton.Program) []set {
 }
 
 func (s *set) add(format string, args ...any) {
-	s.elements = append(s.elements, fmt.Sprintf(format, args...))
+	s.put(fmt.Sprintf(format, args...))
 }
+
+func (s *set) put(element string) { s.elements = append(s.elements, element) }
 
 func used(list []set) []set {
 	var out []set

@@ -32,7 +32,7 @@ func (w *writer) chain(name string, body func()) {
 
 // handle writes a number as meta priority has it: major:minor, both in hex.
 func handle(n uint32) string {
-	return fmt.Sprintf("%x:%x", n>>16, n&0xffff)
+	return strconv.FormatUint(uint64(n>>16), 16) + ":" + strconv.FormatUint(uint64(n&0xffff), 16)
 }
 
 // parseHandle reads what nft prints for a meta priority.
@@ -120,7 +120,7 @@ func protoName(p port.Proto) string {
 }
 
 func portKey(p port.Port) string {
-	return fmt.Sprintf("%s . %d", protoName(p.Proto), p.Number)
+	return protoName(p.Proto) + " . " + strconv.Itoa(int(p.Number))
 }
 
 func rangeKey(r port.Range) string {
