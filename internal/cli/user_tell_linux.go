@@ -78,14 +78,16 @@ type spent struct {
 	value uint64
 }
 
-// Refills come each minute, or later if the host is busy.
+// A refill notes a use within a minute, or later if the host is busy; the kernel log
+// tells of it with the first connection, which may come after that.
 const (
-	refillEvery = 3 * time.Minute
-	readAgain   = time.Second
+	noted     = 3 * time.Minute
+	connected = 2 * time.Minute
+	readAgain = time.Second
 )
 
-// who finds the value that opened a door to a source at a time. Its record may come
-// a refill later, but no earlier.
+// who finds the value that opened a door to a source by a time: the first one that no
+// earlier event was about.
 func (s *spender) who(source netip.Addr, at time.Time) (spent, bool) {
 	if s == nil {
 		return spent{}, false
@@ -97,7 +99,7 @@ func (s *spender) who(source netip.Addr, at time.Time) (spent, bool) {
 		for _, u := range i.Uses {
 			key := spent{i.Name, u.Number}
 			late := u.Seen.Sub(at.Truncate(time.Second))
-			if !s.told[key] && late >= 0 && late < refillEvery && slices.Contains(u.Sources, source) {
+			if !s.told[key] && late > -connected && late < noted && slices.Contains(u.Sources, source) {
 				s.told[key] = true
 				return key, true
 			}
