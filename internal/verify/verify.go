@@ -76,6 +76,9 @@ func Verify(g *automaton.Program, rs *ruleset.Ruleset, o Options) Result {
 	if o.MaxStates == 0 {
 		o.MaxStates = defaultMaxStates
 	}
+	if len(g.Users) > 0 {
+		r.Assumptions = append(r.Assumptions, "the sets of one-time values hold what tirl puts there")
+	}
 	if g.MatchTTL && comparesTTL(rs) {
 		r.Assumptions = append(r.Assumptions, "all packets of a source have one TTL (recent --rttl)")
 	}
