@@ -22,6 +22,7 @@ type Simulator struct {
 	sets   []map[string]*entryOf
 	hashes map[string]map[string]*tokens
 	global map[ruleset.Limit]*tokens
+	values map[int]map[string]uint32 // what was loaded into sets that packets do not change
 
 	p    automaton.Packet
 	reg  uint32
@@ -270,9 +271,7 @@ func (s *Simulator) number(line int, f ruleset.Field) (uint32, bool) {
 	case ruleset.FieldConst:
 		return f.Const, true
 	case ruleset.FieldData:
-		if len(s.p.Data) != policy.TokenBytes {
-			return 0, false // no rule asks for the payload of such a packet
-		}
+		return 0, false // of a set into which nothing was loaded
 	}
 	return 0, s.fail(line, "a key with "+f.Name+" in it")
 }
@@ -281,7 +280,12 @@ func (s *Simulator) number(line int, f ruleset.Field) (uint32, bool) {
 func (s *Simulator) key(line int, fields []ruleset.Field) (string, bool) {
 	b := make([]byte, 0, 32)
 	for _, f := range fields {
-		if f.Kind == ruleset.FieldSrc {
+		if f.Kind == ruleset.FieldData {
+			if s.p.To.Proto != port.UDP || len(s.p.Data) < policy.TokenBytes {
+				return "", false
+			}
+			b = append(b, s.p.Data[:policy.TokenBytes]...)
+		} else if f.Kind == ruleset.FieldSrc {
 			if f.Family&s.family() == 0 {
 				return "", false
 			}
@@ -303,6 +307,14 @@ func (s *Simulator) key(line int, fields []ruleset.Field) (string, bool) {
 
 // element finds an element of a set that packets do not change.
 func (s *Simulator) element(line, set int, key []ruleset.Field) (*ruleset.Element, bool) {
+	if s.values[set] != nil {
+		if k, ok := s.key(line, key); ok {
+			if value, ok := s.values[set][k]; ok {
+				return &ruleset.Element{Value: value}, true
+			}
+		}
+		return nil, false
+	}
 	numbers := make([]uint32, len(key))
 	for i, f := range key {
 		if f.Kind == ruleset.FieldSrc {
@@ -375,6 +387,9 @@ func (s *Simulator) lookup(line int, l ruleset.Lookup) bool {
 			}
 		}
 		found = hits >= max(l.Hits, 1)
+	}
+	if found && !l.Not && e.limit != nil {
+		found = e.limit.ask(s.at) // net/netfilter/nft_lookup.c, nft_lookup_eval
 	}
 	if found && l.Touch {
 		e.mark(s.at, s.p.TTL)

@@ -63,6 +63,7 @@ func TestSimulatorPassesVectors(t *testing.T) {
 				continue // one TTL for each source: check says so
 			}
 			sim := verify.NewSimulator(rs)
+			sim.Load(v.Program, v.Values)
 			for _, s := range v.Steps {
 				for _, p := range s.Packets {
 					got, err := sim.Packet(p)
