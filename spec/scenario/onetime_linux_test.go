@@ -388,6 +388,9 @@ func oneTimeClientInPython(t *testing.T, binary string) {
 			}
 			for i, want := range []string{"0\n", "1\n", "256\n"} {
 				if i == 2 {
+					if kind == "sequence" {
+						break // a boot takes it as long as tokens
+					}
 					w.boot()
 				}
 				if w.open(lab.Client4(0), lab.Server4(), 22) {
