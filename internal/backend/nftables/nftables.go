@@ -74,7 +74,7 @@ func (b *Backend) Load(ctx context.Context, g *automaton.Program) error {
 	}
 	text := replace(old, g) + render(g)
 	if _, err := b.run.Run(ctx, text, "nft", "-f", "-"); err != nil {
-		return fmt.Errorf("load table %s: %w", table, explain(err))
+		return fmt.Errorf("load table %s: %w", table, b.lacking(ctx, g, explain(err)))
 	}
 	return nil
 }

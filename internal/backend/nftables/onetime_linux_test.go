@@ -458,3 +458,48 @@ func TestRulesWithoutUsers(t *testing.T) {
 		}
 	}
 }
+
+// old is an nft that does not know something.
+type old struct {
+	Runner interface {
+		Run(ctx context.Context, stdin, name string, args ...string) (string, error)
+	}
+	lacks string
+}
+
+func (o old) Run(ctx context.Context, stdin, name string, args ...string) (string, error) {
+	if strings.Contains(stdin, o.lacks) {
+		stdin = "no such thing\n"
+	}
+	return o.Runner.Run(ctx, stdin, name, args...)
+}
+
+// TestMissingFeature: where nft or the kernel cannot do it, the error says what it
+// is, and nothing of the probe is left.
+func TestMissingFeature(t *testing.T) {
+	t.Parallel()
+	n := server(t)
+	g := compileText(t, "users", userDoors)
+	for _, c := range []struct{ lacks, want string }{
+		{"typeof @th,64,128\n", "sets keyed by what a datagram carries"},
+		{"typeof @th,64,128 : meta priority", "maps keyed by what a datagram carries"},
+		{"limit rate 1/hour burst 1 packets", "limits in the elements of sets"},
+	} {
+		err := New(old{n, c.lacks}).Load(t.Context(), g)
+		if err == nil || !strings.Contains(err.Error(), "one-time knocks need "+c.want) {
+			t.Errorf("without %q: %v", c.lacks, err)
+		}
+		if static := compileText(t, "static", twoDoors); New(old{n, c.lacks}).Load(t.Context(), static) != nil {
+			t.Errorf("without %q rules without users are not loaded", c.lacks)
+		}
+		if err := New(n).Remove(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := New(old{n, "chain judged"}).Load(t.Context(), g); err == nil || strings.Contains(err.Error(), "one-time") {
+		t.Errorf("another error: %v", err)
+	}
+	if rules := ruleset(t, n); rules != "" {
+		t.Errorf("left is %s", rules)
+	}
+}
