@@ -129,6 +129,14 @@ func (g *Program) Beginner(done []port.Port) int {
 // the path of a value of his. Such places are none of Program.Places.
 func IsUserPlace(place State) bool { return place>>30 == 1 }
 
+// UserDepth is how many knocks have led to a place of a user.
+func UserDepth(place State) int {
+	if place&(1<<29) == 0 {
+		return 1
+	}
+	return int(place & 0xf)
+}
+
 // WayOf lists the knocks that lead to a place, be it one of the users', if one of
 // these values has led there.
 func (g *Program) WayOf(place State, loaded []Value) []port.Port {

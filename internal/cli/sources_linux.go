@@ -44,8 +44,11 @@ func sources(places []backend.Place, g *automaton.Program) []source {
 	list := make([]source, 0, len(places))
 	for _, p := range places {
 		s := source{addr: p.Source, ttl: p.TTL, state: p.State, left: p.Left}
-		if g != nil && int(p.State) < len(g.Places) {
+		switch {
+		case g != nil && int(p.State) < len(g.Places):
 			s.known, s.done, s.doors = true, g.Places[p.State].Depth, through[p.State]
+		case automaton.IsUserPlace(p.State):
+			s.known, s.done = true, automaton.UserDepth(p.State)
 		}
 		list = append(list, s)
 	}
@@ -93,6 +96,10 @@ func (s source) progress(g *automaton.Program) string {
 	switch {
 	case !s.known:
 		return fmt.Sprintf("at place %d of an unknown policy", s.state)
+	case automaton.IsUserPlace(s.state):
+		return fmt.Sprintf("%s of a one-time sequence", plural(s.done, "knock"))
+	case g.Detached(s.state):
+		return s.doors[0].Name + ", may connect once"
 	case len(s.doors) > mostNames:
 		return fmt.Sprintf("%s of one of %d doors", plural(s.done, "knock"), len(s.doors))
 	}

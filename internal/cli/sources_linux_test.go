@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"tirl/internal/automaton"
+	"tirl/internal/automaton/automatontest"
 	"tirl/internal/backend"
 	"tirl/internal/policy"
 )
@@ -35,11 +36,15 @@ func TestProgress(t *testing.T) {
 	two := compileDoors(t, "30s", "ann", "bob")
 	five := compileDoors(t, "30s", "ann", "bob", "cy", "di", "eve")
 	once := compileDoors(t, "once", "ann")
+	users := automatontest.Compile(t, "[door.ann]\nopens = [\"tcp/22\"]\nopen_for = \"once\"\n[door.ann.users.al]\none_time = \"sequence\"\nfirst = \"udp/1234\"\n")
 	for _, c := range []struct {
 		g     *automaton.Program
 		state automaton.State
 		want  string
 	}{
+		{users, automaton.State(users.Users[0].ID), "1 knock of a one-time sequence"},
+		{users, automaton.State(automaton.PathPlace(7, 5)), "5 knocks of a one-time sequence"},
+		{users, users.Doors[0].End, "ann, may connect once"},
 		{two, 1, "ann 1/3 or bob 1/3"},
 		{two, 2, "ann 2/3"},
 		{two, two.Doors[1].End, "bob 3/3"},
