@@ -293,12 +293,15 @@ func (e *explorer) compare(i int, p *path, got ruleset.Verdict, want verdictOf) 
 func (e *explorer) compareVerdict(i int, p *path, got ruleset.Verdict, want verdictOf) event {
 	ev := event{packet: true, b: want.b, atom: want.b.ports.first(), g: want.g, limit: want.limit}
 	ev.b.ports = nil // a set of ports is large where there are many doors
+	heeded := want.b
 	said := verdictName(e.sp, got, want.b)
 	if said == automaton.Accept.String() && leavesRegister(p.reg) {
 		said = "accept, with meta priority left behind"
 	}
-	if said != want.verdict.String() && e.matters(&ev.b) {
-		e.suspect(suspect{node: i, event: ev, want: want.verdict, got: said, why: want.reason})
+	if said != want.verdict.String() && e.matters(&heeded) {
+		wrong := ev
+		wrong.atom = heeded.ports.first()
+		e.suspect(suspect{node: i, event: wrong, want: want.verdict, got: said, why: want.reason})
 	}
 	return ev
 }
