@@ -72,3 +72,28 @@ func TestUsersAreProved(t *testing.T) {
 		})
 	}
 }
+
+// TestPoolsAreData proves rules whose pool holds values, which are not looked at, and
+// some that are spent.
+func TestPoolsAreData(t *testing.T) {
+	g := automatontest.Compile(t, usersPolicy)
+	rendered, err := nftables.New(nil).Render(g)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := rendered[0].Text + `add element inet tirl token { 0x5d61cfa7b1f52ee5c2bbfcc4dd0f3a01, 0x1 }
+add element inet tirl holder { 0x5d61cfa7b1f52ee5c2bbfcc4dd0f3a01 : 5234:5678, 0x1 : 5234:5678 }
+add element inet tirl path { 5234:5678 . udp . 4000 : 6000:0012 }
+add element inet tirl last { 6000:0012 . udp . 22 }
+add element inet tirl ends { 6000:0012 : 5234:5678 }
+add element inet tirl spent_path { 6000:0012 limit rate 1/hour burst 1 packets }
+add element inet tirl used_token4 { 192.0.2.7 . 0x1 }
+`
+	rs, err := nft.Parse(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r := verify.Verify(g, rs, verify.Options{}); !r.Proved {
+		t.Error(r.Err())
+	}
+}
