@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"tirl/internal/policy"
 	"tirl/internal/port"
@@ -14,7 +15,8 @@ func knockAt(n uint16) port.Port { return port.Port{Proto: port.UDP, Number: n} 
 
 func withUsers(users ...policy.User) *policy.Policy {
 	return &policy.Policy{
-		Public: policy.Public{Services: []port.Range{{Proto: port.UDP, First: 53, Last: 53}}},
+		Knocking: policy.Knocking{PerSource: 20, StepTimeout: time.Second, IPv6Prefix: 128},
+		Public:   policy.Public{Services: []port.Range{{Proto: port.UDP, First: 53, Last: 53}}},
 		Doors: []policy.Door{
 			{Name: "ssh", Opens: []port.Range{{Proto: port.UDP, First: 500, Last: 510}}, OpenFor: 1, Users: users},
 			{Name: "web", Opens: []port.Range{{Proto: port.TCP, First: 80, Last: 80}}, Once: true, Knocks: []port.Port{knockAt(7), knockAt(8)}},
