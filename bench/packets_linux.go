@@ -21,7 +21,7 @@ func (env *Env) share(n int) effort {
 
 // packets is the section about what a packet costs.
 func packets() Section {
-	return Section{Name: "packets", Title: "What a packet costs", Time: 4 * time.Minute, Run: runPackets}
+	return Section{Name: "packets", Title: "What a packet costs", Time: 165 * time.Second, Run: runPackets}
 }
 
 // costs are the samples of patterns, by pattern and contender.
