@@ -101,7 +101,7 @@ func (all costs) table(name string, contenders []contender, list []pattern) Tabl
 		for _, c := range contenders {
 			cell := all[p.name][c.name].cell()
 			if cell.None && c.four && name == (family{six: true}).String() {
-				cell = Cell{Failed: "open to " + name}
+				cell = Cell{Failed: "open"}
 			}
 			row.Cells = append(row.Cells, cell)
 		}
