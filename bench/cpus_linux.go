@@ -13,7 +13,7 @@ import (
 
 // cpus is the section about packets that come in by several CPUs at once.
 func cpus() Section {
-	return Section{Name: "cpus", Title: "One CPU and two", Time: 40 * time.Second, Run: runCPUs}
+	return Section{Name: "cpus", Title: "One CPU and two", Time: 30 * time.Second, Run: runCPUs}
 }
 
 // crowdApart keeps the sources of one CPU's stream from those of the other's.

@@ -120,6 +120,9 @@ func newRunner(ctx context.Context, s *stage, p pattern, f family, e effort) (r 
 		return nil, err
 	}
 	r.packets = leastPackets
+	if r.daemon != nil {
+		r.packets = 2 * processBurst
+	}
 	if err := r.round(ctx); err != nil {
 		return nil, errors.Join(err, r.live.Close())
 	}

@@ -73,11 +73,7 @@ func (r *Report) Write(docs string) error {
 	if err != nil {
 		return fmt.Errorf("write %s: %w", dataFile, err)
 	}
-	text, err := r.Text()
-	if err != nil {
-		return err
-	}
-	files := map[string][]byte{dataFile: append(data, '\n'), textFile: []byte(text)}
+	files := map[string][]byte{dataFile: append(data, '\n')}
 	for _, s := range r.Sections {
 		if s.Result == nil {
 			continue
@@ -103,7 +99,12 @@ func (r *Report) Write(docs string) error {
 			return err
 		}
 	}
-	return nil
+	// Last, so that an error in a template does not lose what was measured.
+	text, err := r.Text()
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(docs, textFile), []byte(text), 0o644)
 }
 
 func plotFile(section, plot string) string { return plotDir + "/" + section + "-" + plot + ".svg" }

@@ -3,6 +3,7 @@ package bench
 import (
 	"context"
 	"errors"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -75,6 +76,13 @@ func TestReport(t *testing.T) {
 	if got := again.Sections[0].Result.Values["budget"]; got != 2 {
 		t.Errorf("the budget was %v s, want 2", got)
 	}
+	// What cannot be written is no result, and takes nothing else along.
+	all[1].Run = func(context.Context, *Env) (*Result, error) {
+		return &Result{Values: map[string]float64{"x": math.NaN()}}, nil
+	}
+	if err := again.Run(t.Context(), all, Options{Factor: 1, Only: []string{"broken"}, Log: t.Logf}); err == nil || again.Sections[1].Failed == "" || again.Write(docs) != nil {
+		t.Errorf("got %v, %+v", err, again.Sections[1])
+	}
 	// One section anew, the other as it was.
 	all[0].Run = func(context.Context, *Env) (*Result, error) { return nil, errors.New("not asked") }
 	all[1].Run = func(context.Context, *Env) (*Result, error) { return &Result{}, nil }
@@ -89,5 +97,24 @@ func TestReport(t *testing.T) {
 	}
 	if empty, err := Read(t.TempDir()); err != nil || len(empty.Sections) != 0 {
 		t.Errorf("%+v, %v", empty, err)
+	}
+}
+
+// TestWritten: the report in docs is what its numbers and the templates make.
+func TestWritten(t *testing.T) {
+	r, err := Read("../docs")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(r.Sections) == 0 {
+		t.Skip("nothing was measured yet")
+	}
+	want, err := r.Text()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := os.ReadFile("../docs/benchmarks.md")
+	if err != nil || string(got) != want {
+		t.Errorf("%v; write it anew: go run ./bench/cmd/bench -write", err)
 	}
 }

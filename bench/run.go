@@ -2,6 +2,7 @@ package bench
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"regexp"
 	"slices"
@@ -51,11 +52,20 @@ func (s Section) measure(ctx context.Context, o Options) MeasuredSection {
 	budget := time.Duration(float64(s.Time) * o.Factor)
 	o.Log("%s: %v", s.Name, budget.Round(time.Second))
 	start := time.Now()
-	result, err := s.Run(ctx, &Env{Budget: budget, Match: o.Match, Log: o.Log})
+	result, err := s.run(ctx, &Env{Budget: budget, Match: o.Match, Log: o.Log})
 	m := MeasuredSection{Name: s.Name, Title: s.Title, Date: start.UTC().Truncate(time.Second), Took: time.Since(start).Round(time.Second), Result: result}
 	if err != nil {
 		m.Failed, m.Result = err.Error(), nil
 	}
 	o.Log("%s: took %v", s.Name, m.Took)
 	return m
+}
+
+// run gives a result that can be written: a NaN cannot.
+func (s Section) run(ctx context.Context, env *Env) (*Result, error) {
+	result, err := s.Run(ctx, env)
+	if err == nil {
+		_, err = json.Marshal(result)
+	}
+	return result, err
 }

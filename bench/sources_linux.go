@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -16,7 +17,7 @@ import (
 
 // sources is the section about what sources on their way cost, in time and memory.
 func sources() Section {
-	return Section{Name: "sources", Title: "Up to a million sources", Time: time.Minute, Run: runSources}
+	return Section{Name: "sources", Title: "Up to a million sources", Time: 45 * time.Second, Run: runSources}
 }
 
 // sourceCounts are the sizes that are measured.
@@ -92,6 +93,41 @@ func kernelMemory() (bytes int64, err error) {
 	return bytes, err
 }
 
+// collectFor is how long the kernel's workers are watched; a set is looked through
+// once a second.
+const collectFor = 2 * time.Second
+
+// watchCollection says which part of a CPU the kernel's workers take.
+func watchCollection(ctx context.Context) (float64, error) {
+	before, start := workerTime(), time.Now()
+	select {
+	case <-ctx.Done():
+		return 0, context.Cause(ctx)
+	case <-time.After(collectFor):
+	}
+	return max(0, float64(workerTime()-before)) / float64(time.Since(start)), nil
+}
+
+// workerTime is what the kernel's workers have used of the processors. They come and go.
+func workerTime() (sum time.Duration) {
+	names, _ := filepath.Glob("/proc/[0-9]*/comm") // the pattern is a good one
+	for _, name := range names {
+		comm, err := os.ReadFile(name)
+		if err != nil || !strings.HasPrefix(string(comm), "kworker/") {
+			continue
+		}
+		var ran int64
+		text, err := os.ReadFile(filepath.Join(filepath.Dir(name), "schedstat"))
+		if err == nil {
+			_, err = fmt.Sscan(string(text), &ran)
+		}
+		if err == nil {
+			sum += time.Duration(ran)
+		}
+	}
+	return sum
+}
+
 // settledMemory is kernelMemory when it does not change any more: namespaces that were
 // given up are cleared away in the background.
 func settledMemory(ctx context.Context) (int64, error) {
@@ -136,7 +172,7 @@ func runSources(ctx context.Context, env *Env) (r *Result, err error) {
 	var stages []*stage
 	defer func() { err = errors.Join(err, closeStages(stages)) }()
 	var contenders []contender
-	memory := Row{Name: "kernel memory, bytes a source"}
+	memory, collecting := Row{Name: "kernel memory, bytes a source"}, Row{Name: "looking for what has timed out, ms of CPU a second"}
 	for _, n := range sourceCounts() {
 		env.Log("%d sources", n)
 		t, err := newTracked(ctx, n)
@@ -149,6 +185,11 @@ func runSources(ctx context.Context, env *Env) (r *Result, err error) {
 			cell = Cell{None: true} // the machine's other business is larger
 		}
 		memory.Cells = append(memory.Cells, cell)
+		part, err := watchCollection(ctx)
+		if err != nil {
+			return nil, err
+		}
+		collecting.Cells = append(collecting.Cells, Cell{Value: 1000 * part})
 	}
 	// Each stage sends its own pattern of a kind: it has as many sources as are tracked.
 	all := make(costs)
@@ -166,7 +207,7 @@ func runSources(ctx context.Context, env *Env) (r *Result, err error) {
 	}
 	t := all.table("costs", contenders, kinds)
 	t.Head = "ns a packet, by sources on their way"
-	t.Rows = append(t.Rows, memory)
+	t.Rows = append(t.Rows, memory, collecting)
 	r = &Result{Tables: []Table{t}, Plots: []Plot{sourcesPlot(t)}}
 	last := len(stages) - 1
 	for _, row := range t.Rows[:len(kinds)] {
@@ -180,7 +221,7 @@ func runSources(ctx context.Context, env *Env) (r *Result, err error) {
 func sourcesPlot(t Table) Plot {
 	p := Plot{Name: "costs", Title: "What a packet costs while sources are on their way",
 		X: Axis{Label: "sources", Log: true}, Y: Axis{Label: "ns a packet"}}
-	for _, row := range t.Rows[:len(t.Rows)-1] {
+	for _, row := range t.Rows[:len(trackedPatterns(1))] {
 		l := Line{Name: row.Name}
 		for i, cell := range row.Cells {
 			l.Points = append(l.Points, [2]float64{float64(sourceCounts()[i]), cell.Value})
