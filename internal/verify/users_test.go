@@ -97,3 +97,32 @@ add element inet tirl used_token4 { 192.0.2.7 . 0x1 }
 		t.Error(r.Err())
 	}
 }
+
+// TestRandomUsersAreProved proves random policies that have users.
+func TestRandomUsersAreProved(t *testing.T) {
+	tried := 0
+	for seed := range 60 {
+		g, err := automatontest.Seeded(seed, automatontest.Options{Users: true}).Program()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(g.Users) == 0 {
+			continue
+		}
+		tried++
+		rendered, err := nftables.New(nil).Render(g)
+		if err != nil {
+			t.Fatal(err)
+		}
+		rs, err := nft.Parse(rendered[0].Text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r := verify.Verify(g, rs, verify.Options{}); !r.Proved {
+			t.Errorf("seed %d: %v", seed, r.Err())
+		}
+	}
+	if tried < 20 {
+		t.Errorf("%d policies only have users", tried)
+	}
+}
