@@ -12,11 +12,13 @@ import (
 // outlives every Load of a policy with users, and nothing but a packet, Begin, Drop or
 // Purge takes a value out. Callers keep others from changing it meanwhile.
 type Pool interface {
-	// Marker reads what the pool was marked with; false if it has no mark: it is not the
-	// pool of any Begin. The error is ErrNotLoaded if there is no policy.
+	// Marker reads the mark of the pool, which tells it from those before it and from a
+	// listing of itself that somebody has loaded again; false if it has none: it is not
+	// the pool of any Begin. The error is ErrNotLoaded if there is no policy.
 	Marker(ctx context.Context) (uint32, bool, error)
-	// Begin empties the pool and marks it, in one transaction.
-	Begin(ctx context.Context, marker uint32) error
+	// Begin empties the pool and gives it a mark that a number drawn at random goes into,
+	// in one transaction.
+	Begin(ctx context.Context, random uint32) error
 	// LoadValues makes values of users of g live, in transactions that disturb nothing
 	// else. No value may be given that was given before. The error wraps ErrNotWritten
 	// if it is certain that none of them has been live.

@@ -104,8 +104,14 @@ func (r *refill) begin(ctx context.Context) (bool, error) {
 	if len(r.members) == 0 {
 		return false, nil
 	}
-	r.marker, r.begun = r.Marker(), true
-	return true, r.Kernel.Begin(ctx, r.marker)
+	if err := r.Kernel.Begin(ctx, r.Marker()); err != nil {
+		return false, err
+	}
+	r.begun = true
+	if r.marker, ok, err = r.Kernel.Marker(ctx); err == nil && !ok {
+		err = errors.New("the pool has lost its mark")
+	}
+	return true, err
 }
 
 // here says whether a record is about the pool in the kernel.

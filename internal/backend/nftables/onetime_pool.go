@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"os/exec"
 	"slices"
 	"strings"
@@ -21,8 +22,32 @@ var _ backend.Pool = (*Backend)(nil)
 // none, and a thousandth of a second passes for each hundred or so.
 const batch = 10_000
 
-// Marker implements backend.Pool.
+// Marker implements backend.Pool. The number of the table goes into it, which nft cannot
+// restore: a table that was made anew from what nft had listed has all the elements of the
+// older one, also those of values that were spent since.
 func (b *Backend) Marker(ctx context.Context) (uint32, bool, error) {
+	number, ok, err := b.drawn(ctx)
+	if err != nil || !ok {
+		return 0, false, wrapMark(err)
+	}
+	handle, err := b.tableHandle(ctx)
+	if err != nil {
+		return 0, false, wrapMark(err)
+	}
+	h := fnv.New32a()
+	fmt.Fprintf(h, "%d of table %s", number, handle)
+	return h.Sum32(), true, nil
+}
+
+func wrapMark(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("read the mark of the pool: %w", err)
+}
+
+// drawn reads the number that Begin was given.
+func (b *Backend) drawn(ctx context.Context) (uint32, bool, error) {
 	l, err := b.list(ctx, "list", "set", "inet", "tirl", markerSet)
 	if err == nil && l == nil {
 		if l, err = b.list(ctx, "list", "chain", "inet", "tirl", "about"); err == nil && l == nil {
@@ -30,26 +55,38 @@ func (b *Backend) Marker(ctx context.Context) (uint32, bool, error) {
 		}
 	}
 	if err != nil {
-		return 0, false, fmt.Errorf("read the mark of the pool: %w", err)
+		return 0, false, err
 	}
 	o := l.find(markerSet)
 	if o == nil || len(o.elements) != 1 {
 		return 0, false, nil
 	}
 	n, err := parseHandle(o.elements[0])
+	return n, err == nil, err
+}
+
+// tableHandle reads the number of the table, which the kernel counts up for each that
+// is made in a network namespace (nf_tables_newtable, net/netfilter/nf_tables_api.c).
+func (b *Backend) tableHandle(ctx context.Context) (string, error) {
+	text, err := b.nft(ctx, "-a", "-t", "list", "ruleset", "inet")
 	if err != nil {
-		return 0, false, fmt.Errorf("read the mark of the pool: %w", err)
+		return "", err
 	}
-	return n, true, nil
+	_, text, _ = strings.Cut("\n"+text, "\ntable "+table+" { # handle ")
+	handle, _, ok := strings.Cut(text, "\n")
+	if !ok {
+		return "", backend.ErrNotLoaded
+	}
+	return handle, nil
 }
 
 // Begin implements backend.Pool.
-func (b *Backend) Begin(ctx context.Context, marker uint32) error {
+func (b *Backend) Begin(ctx context.Context, random uint32) error {
 	w := &writer{}
 	for _, s := range poolSets(families(&automaton.Program{})) {
 		w.line("flush %s %s %s", s.kind(), table, s.name)
 	}
-	w.line("add element %s %s { %s }", table, markerSet, handle(marker))
+	w.line("add element %s %s { %s }", table, markerSet, handle(random))
 	if err := b.pool(ctx, w.String()); err != nil {
 		return fmt.Errorf("begin a pool of one-time values: %w", err)
 	}
