@@ -21,10 +21,11 @@ func users() Section {
 // userCounts are the sizes that are measured.
 func userCounts() []int { return []int{1, 10, 100, 1000} }
 
-// guesses are datagrams of 16 random bytes, which no token is.
+// guesses are datagrams of 16 random bytes, which no token is. There are so many that what
+// they are looked up in does not stay in a cache.
 func guesses(_ *stage, f family) []lab.Packet {
 	random := rand.New(rand.NewPCG(7, 7))
-	packets := make([]lab.Packet, wrongPorts)
+	packets := make([]lab.Packet, 1<<16)
 	for i := range packets {
 		guess := make([]byte, policy.TokenBytes)
 		for n := range guess {
@@ -35,11 +36,13 @@ func guesses(_ *stage, f family) []lab.Packet {
 	return packets
 }
 
-// astray are first knocks, each with a wrong one behind it.
+// astray are first knocks, each with a wrong one behind it, ever another. Each source has
+// a first knock of its own: there are a multiple of [wrongPorts].
 func astray(s *stage, f family) []lab.Packet {
 	var packets []lab.Packet
-	for i, p := range firsts(s, f) {
-		packets = append(packets, p, wrongKnocks(s, f)[i])
+	first, ports := firsts(s, f), shuffled(firstWrong, lastWrong)
+	for i, wrong := range f.datagrams(ports[:len(ports)/wrongPorts*wrongPorts]) {
+		packets = append(packets, first[i%wrongPorts], wrong)
 	}
 	return packets
 }
@@ -69,7 +72,7 @@ func spendsOf(kind policy.OneTime) string {
 	return "sequences: the six knocks of one that opens"
 }
 
-func runUsers(ctx context.Context, env *Env, counts []int, refills int) (*Result, error) {
+func runUsers(ctx context.Context, env *Env, counts []int, rounds int) (*Result, error) {
 	loads := Table{Name: "loads", Head: "users", Columns: []Column{
 		{Name: "live values"}, {Name: "load them all", Unit: "s", Digits: 2}, {Name: "refill 250", Unit: "ms"},
 		{Name: "kernel memory", Unit: "MB", Digits: 1}, {Name: "of a value", Unit: "bytes"},
@@ -85,7 +88,7 @@ func runUsers(ctx context.Context, env *Env, counts []int, refills int) (*Result
 		X: Axis{Label: "users", Log: true}, Y: Axis{Label: "ns a packet"}}}}
 	var met visits
 	for _, kind := range []policy.OneTime{policy.Token, policy.Sequence} {
-		all, rows, err := measureCrowds(ctx, env, kind, counts, refills)
+		all, rows, err := measureCrowds(ctx, env, kind, counts, rounds)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", kind, err)
 		}
@@ -119,7 +122,7 @@ func runUsers(ctx context.Context, env *Env, counts []int, refills int) (*Result
 
 // measureCrowds measures one kind of users: each size alone as it is loaded, all of them
 // in turn as packets come. What it gives is closed.
-func measureCrowds(ctx context.Context, env *Env, kind policy.OneTime, counts []int, refills int) (crowds []*crowd, rows []Row, err error) {
+func measureCrowds(ctx context.Context, env *Env, kind policy.OneTime, counts []int, rounds int) (crowds []*crowd, rows []Row, err error) {
 	defer func() {
 		for _, c := range crowds {
 			err = errors.Join(err, c.Close())
@@ -137,7 +140,7 @@ func measureCrowds(ctx context.Context, env *Env, kind policy.OneTime, counts []
 	}
 	f, list := families()[0], userPatterns(kind)
 	env.Log("refills, %s", kind)
-	for range refills {
+	for range rounds {
 		for _, c := range crowds {
 			if err := c.refill(ctx, f.block(15), list[0]); err != nil {
 				return crowds, nil, fmt.Errorf("refill, %s users: %w", c.name, err)
@@ -146,6 +149,7 @@ func measureCrowds(ctx context.Context, env *Env, kind policy.OneTime, counts []
 	}
 	all := make(costs)
 	each := env.share(10 * len(counts)) // most of the time goes into loading
+	each.rounds = rounds
 	for i, p := range list {
 		env.Log("%s", p.name)
 		if err := all.measure(ctx, stages, p, f.block(i), each); err != nil {
