@@ -53,11 +53,11 @@ type crowd struct {
 	begun   map[[2]port.Port]bool
 	serial  uint32
 
-	took       time.Duration // to load all values
-	memory     int64         // of the kernel, that they take; 0: not measured
-	visits     visits        // by the knocks that the door has, while they were loaded
-	refills    sample        // ms
-	hits, miss sample        // ns a packet, in bursts as long as what spends values
+	took    time.Duration // to load all values
+	memory  int64         // of the kernel, that they take; 0: not measured
+	visits  visits        // by the knocks that the door has, while they were loaded
+	refills sample        // ms
+	dearer  sample        // what spends values, than as many packets that do not: ns a packet
 }
 
 // newCrowd sets up a server and loads the values, while a client comes and goes.
@@ -194,12 +194,16 @@ func (c *crowd) refill(ctx context.Context, f family, misses pattern) error {
 		fresh = append(fresh, c.value(gone[i].User))
 	}
 	packets, each := f.users(gone)
-	if err := c.burst(ctx, &c.miss, lab.Stream{Packets: misses.packets(c.stage, f)}, len(packets)); err != nil {
+	wasted := misses.packets(c.stage, f)
+	miss, err := c.burst(ctx, lab.Stream{Packets: wasted[:min(len(packets), len(wasted))]}, len(packets))
+	if err != nil {
 		return err
 	}
-	if err := c.burst(ctx, &c.hits, lab.Stream{Packets: packets, Sources: spending, Hold: each}, len(packets)); err != nil {
+	hit, err := c.burst(ctx, lab.Stream{Packets: packets, Sources: spending, Hold: each}, len(packets))
+	if err != nil {
 		return err
 	}
+	c.dearer.costs = append(c.dearer.costs, hit-miss)
 	start := time.Now()
 	spent, err := c.pool.Spent(ctx)
 	if err != nil {
@@ -221,22 +225,16 @@ func (c *crowd) refill(ctx context.Context, f family, misses pattern) error {
 	return nil
 }
 
-// burst sends n packets at once.
-func (c *crowd) burst(ctx context.Context, s *sample, stream lab.Stream, n int) error {
+// burst sends n packets at once, and says what one of them cost.
+func (c *crowd) burst(ctx context.Context, stream lab.Stream, n int) (float64, error) {
 	live, err := lab.NewLive(c.pair, stream, lab.AnyCPU)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	cost, err := live.Run(ctx, n)
-	s.costs = append(s.costs, cost.PerPacket())
-	return errors.Join(err, live.Close())
+	return cost.PerPacket(), errors.Join(err, live.Close())
 }
 
-// spends is what a packet costs that spends a value, or leads to that: what it costs in a burst
-// more than one that misses does, and what such a one costs in a long row.
-func (c *crowd) spends(miss float64) Cell {
-	cell := c.hits.cell()
-	cell.Value += miss - c.miss.cell().Value
-	cell.Low, cell.High = 0, 0
-	return cell
-}
+// spends is what a packet costs that spends a value, or leads to that, if one that misses
+// costs so much in a long run: a burst is dearer.
+func (c *crowd) spends(miss float64) Cell { return Cell{Value: miss + c.dearer.cell().Value} }

@@ -140,7 +140,7 @@ func measureCrowds(ctx context.Context, env *Env, kind policy.OneTime, counts []
 	}
 	f, list := families()[0], userPatterns(kind)
 	env.Log("refills, %s", kind)
-	for range rounds {
+	for range 2 * rounds {
 		for _, c := range crowds {
 			if err := c.refill(ctx, f.block(15), list[0]); err != nil {
 				return crowds, nil, fmt.Errorf("refill, %s users: %w", c.name, err)

@@ -13,7 +13,7 @@ import (
 func TestUsers(t *testing.T) {
 	labtest.Require(t)
 	counts := []int{1, 8}
-	r, err := runUsers(t.Context(), &Env{Budget: time.Millisecond, Log: t.Logf}, counts, 2)
+	r, err := runUsers(t.Context(), &Env{Budget: time.Millisecond, Log: t.Logf}, counts, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
