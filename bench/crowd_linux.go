@@ -237,4 +237,9 @@ func (c *crowd) burst(ctx context.Context, stream lab.Stream, n int) (float64, e
 
 // spends is what a packet costs that spends a value, or leads to that, if one that misses
 // costs so much in a long run: a burst is dearer.
-func (c *crowd) spends(miss float64) Cell { return Cell{Value: miss + c.dearer.cell().Value} }
+func (c *crowd) spends(miss Cell) Cell {
+	if miss.Failed != "" {
+		return miss
+	}
+	return Cell{Value: miss.Value + c.dearer.cell().Value}
+}

@@ -159,7 +159,7 @@ func measureCrowds(ctx context.Context, env *Env, kind policy.OneTime, counts []
 	rows = all.table("", contenders, list).Rows
 	spend := Row{Name: spendsOf(kind)}
 	for i, c := range crowds {
-		spend.Cells = append(spend.Cells, c.spends(rows[0].Cells[i].Value))
+		spend.Cells = append(spend.Cells, c.spends(rows[0].Cells[i]))
 	}
 	return crowds, slices.Insert(rows, 1, spend), nil
 }
