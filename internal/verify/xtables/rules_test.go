@@ -70,7 +70,7 @@ func rules4() []ruleCase {
 		{"-m recent --set", "mark(DEFAULT){" + ours + "}"},
 		{"-m recent --name K --set --mask 255.255.255.255 --rsource", "mark(K){" + ours + "}"},
 		{"-m recent --set --mask 255.255.255.0", "mark(DEFAULT){Key:[{Family:1 Bits:24}]}"},
-		{"-m recent --rdest --set", "mark(DEFAULT){Key:[{Kind:7 Name:destination address}]}"},
+		{"-m recent --rdest --set", "mark(DEFAULT){Key:[{Kind:8 Name:destination address}]}"},
 		{"-m recent --rcheck --name K", "lookup(K){" + ours + "}"},
 		{"-m recent ! --rcheck --seconds 60 --hitcount 6 --name K", "lookup(K){" + ours + " Not:true Within:1m0s Hits:6}"},
 		{"-m recent --update --seconds 5 --rttl --name K", "lookup(K){" + ours + " Within:5s Touch:true SameTTL:true}"},
