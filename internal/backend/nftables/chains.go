@@ -288,10 +288,9 @@ func (w *writer) moving(g *automaton.Program, f family) {
 		w.chain("let_in"+f.digit, func() {
 			w.leave(f)
 			w.rule("leave no trace of a place", "meta priority set none")
-			// Two CPUs may both have found the place. A limit is what only one of them passes.
-			w.rule("another packet was let in at the same moment", "update @%s { %s timeout 1m limit rate over 1/hour burst 1 packets } return", f.spent, f.place)
-			w.rule("no room to know that", "%s != @%s return", f.place, f.spent)
-			w.rule("the one connection", letIn(g))
+			// Two CPUs may both have found the place. Under the lock of the limit (nft_limit_eval,
+			// net/netfilter/nft_limit.c) one of them passes; without room for an element, none.
+			w.rule("the one connection", "update @%s { %s timeout 1m limit rate 1/hour burst 1 packets } %s", f.spent, f.place, letIn(g))
 		})
 	}
 }
