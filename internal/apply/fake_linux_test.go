@@ -90,6 +90,14 @@ func (f fake) Outline(ctx context.Context) (*backend.Loaded, error) {
 	return l, err
 }
 
+func (f fake) Sources(ctx context.Context) (*backend.Loaded, error) {
+	l, err := f.read(ctx)
+	if l != nil {
+		l = &backend.Loaded{Places: l.Places, Grants: l.Grants}
+	}
+	return l, err
+}
+
 func (f fake) Remove(context.Context) error {
 	if err := f.kernel.fail["remove "+f.name]; err != nil {
 		return err

@@ -59,6 +59,8 @@ type Skimmer interface {
 	// Outline is Loaded with nothing but PolicyHash and Rules filled in. It reads every
 	// rule, but not what the doors have put into sets.
 	Outline(ctx context.Context) (*Loaded, error)
+	// Sources is Loaded with nothing but Places and Grants filled in.
+	Sources(ctx context.Context) (*Loaded, error)
 }
 
 // Loaded is what the kernel holds of tirl.

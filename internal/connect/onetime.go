@@ -39,7 +39,7 @@ func (t Target) values(ctx context.Context) (Values, error) {
 	return t.OneTime(ctx)
 }
 
-// copies is how often a token is sent, against loss. Where the door opens for one
+// copies is how often a token is sent, and what is left of a knock, against loss. Where the door opens for one
 // connection it is sent once: there a second one would be a wrong packet behind it.
 const copies = 3
 
@@ -122,10 +122,11 @@ func (t Target) sweep(ctx context.Context, conn net.Conn, values Values, left []
 	return sweeping{tcp, swept}
 }
 
-// SendAgain sends volleys once more, one after another.
+// SendAgain sends volleys once more, one after another, and all of them several times:
+// nothing tells whether they arrive.
 func (t Target) SendAgain(ctx context.Context, left []knock.Volley) error {
 	how := t.options(nth(0))
-	for i, v := range left {
+	for i, v := range slices.Repeat(left, copies) {
 		if i > 0 {
 			pause(ctx, how.Delay)
 		}

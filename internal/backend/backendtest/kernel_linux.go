@@ -340,7 +340,11 @@ func (k *Kernel) Place(ctx context.Context, src netip.Addr, ttl uint8) ([]port.P
 }
 
 func (k *Kernel) loaded(ctx context.Context) (*backend.Loaded, error) {
-	loaded, err := k.Backend.Loaded(ctx)
+	read := k.Backend.Loaded
+	if s, ok := k.Backend.(backend.Skimmer); ok && len(k.g.Users) > 0 {
+		read = s.Sources // soon enough to keep the time of a trace
+	}
+	loaded, err := read(ctx)
 	if err == nil && loaded == nil {
 		err = errors.New("nothing is loaded")
 	}

@@ -158,6 +158,9 @@ func TestSkim(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		if got, err := b.Sources(ctx); err != nil || len(got.Places) != len(want.Places) || len(got.Grants) != len(want.Grants) {
+			t.Errorf("sources %+v, %v, want %+v", got, err, want)
+		}
 		if got, err := b.Outline(ctx); err != nil || got.Rules != want.Rules || got.PolicyHash != want.PolicyHash {
 			t.Errorf("%s: %+v, %v", file, got, err)
 		}

@@ -146,6 +146,31 @@ func (b *Backend) Outline(ctx context.Context) (*backend.Loaded, error) {
 	return loaded, nil
 }
 
+// Sources implements backend.Skimmer.
+func (b *Backend) Sources(ctx context.Context) (*backend.Loaded, error) {
+	l, err := b.objects(ctx)
+	if err != nil || l == nil {
+		return nil, err
+	}
+	l.objects = slices.DeleteFunc(l.objects, func(o object) bool { return !o.ofPlaces() && !slices.Contains(grantSets[:], o.name) })
+	if err := b.elements(ctx, l, func(*object) bool { return true }); err != nil {
+		return nil, err
+	}
+	loaded := &backend.Loaded{}
+	for i := range l.objects {
+		if err := loadedObject(&l.objects[i], loaded); err != nil {
+			return nil, err
+		}
+	}
+	loaded.Grants = merge(loaded.Grants)
+	return loaded, nil
+}
+
+// ofPlaces says whether an object holds the places of sources.
+func (o *object) ofPlaces() bool {
+	return o.kind == "map" && (strings.HasPrefix(o.name, "started") || strings.HasPrefix(o.name, "advanced"))
+}
+
 // write prints an object for comparison: what packets or the commands of an
 // administrator change is left out.
 func (o *object) write(w *strings.Builder) {
@@ -193,7 +218,7 @@ func loadedObject(o *object, into *backend.Loaded) error {
 	withTTL := strings.Contains(o.name, "_ttl")
 	for _, text := range o.elements {
 		switch {
-		case strings.HasPrefix(o.name, "started"), strings.HasPrefix(o.name, "advanced"):
+		case o.ofPlaces():
 			e, err := parseElement(text)
 			if err != nil {
 				return err
