@@ -114,7 +114,7 @@ func (c *crowd) fill(ctx context.Context) (err error) {
 	if err := c.pool.Begin(ctx, 1); err != nil {
 		return err
 	}
-	weighs := len(c.live) >= 100000 // else the machine's other business is larger
+	weighs := len(c.live) >= weighed
 	var before int64
 	if weighs {
 		if before, err = settledMemory(ctx); err != nil {

@@ -119,6 +119,9 @@ func newRunner(ctx context.Context, s *stage, p pattern, f family, e effort) (r 
 	if r.live, err = lab.NewLive(s.pair, stream, lab.AnyCPU); err != nil {
 		return nil, err
 	}
+	if err := r.warm(ctx); err != nil {
+		return nil, errors.Join(err, r.live.Close())
+	}
 	r.packets = leastPackets
 	if r.daemon != nil {
 		r.packets = 2 * processBurst
@@ -131,6 +134,20 @@ func newRunner(ctx context.Context, s *stage, p pattern, f family, e effort) (r 
 	}
 	r.sample.costs = nil
 	return r, nil
+}
+
+// warm sends what comes before a pattern, which is not judged.
+func (r *runner) warm(ctx context.Context) error {
+	for left := r.pattern.before; left > 0; left -= leastPackets {
+		if _, err := r.live.Run(ctx, min(left, leastPackets)); err != nil {
+			return err
+		}
+	}
+	var err error
+	if r.pattern.before > 0 {
+		r.service, r.other, err = r.arrived()
+	}
+	return err
 }
 
 func (r *runner) round(ctx context.Context) error {

@@ -20,6 +20,10 @@ type pattern struct {
 	lets func(n int) int
 	// passes says that all packets are to get through.
 	passes bool
+	// before is how many packets are sent before anything counts. While a table grows in
+	// the background (lib/rhashtable.c) the kernel may add nothing to it, so that some knocks
+	// of many sources at once are lost the first time.
+	before int
 }
 
 // How many sources: some fit into the tables of a policy that does not say how large
