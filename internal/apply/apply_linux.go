@@ -66,6 +66,9 @@ func (e *Engine) apply(ctx context.Context, l *lock, in Input) (Result, error) {
 	}
 	// A proof may take long: the watchdog must not be waiting by then.
 	kinds, lacks, err := e.chooseProved(ctx, in)
+	if err == nil {
+		err = ctx.Err() // whoever did not wait for the proof
+	}
 	if err != nil {
 		return Result{}, err
 	}
