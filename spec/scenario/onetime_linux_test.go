@@ -55,10 +55,10 @@ func (w *world) tirlOnServer(args ...string) string {
 	return w.must(w.Server, "", w.tirl, append([]string{"--root", w.dir}, args...)...)
 }
 
-// load loads the policy. That rules are proved is for other tests, and takes time.
+// load proves the policy and loads it.
 func (w *world) load() {
 	w.t.Helper()
-	w.tirlOnServer("apply", "--no-confirm", "--no-verify", "-c", filepath.Join(w.dir, "policy.toml"), "--backend", "nftables")
+	w.tirlOnServer("apply", "--no-confirm", "-c", filepath.Join(w.dir, "policy.toml"), "--backend", "nftables")
 }
 
 // tirlOnClient runs tirl as a client; each run has turns of its own, so that it does not
